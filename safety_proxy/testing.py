@@ -1,4 +1,4 @@
-"""Stand-ins for tests, ours and yours: a classifier that follows a script, a judge that knows phrases, a filter's driver.
+"""Stand-ins for tests, ours and yours: a classifier and a model server that follow scripts, and a filter's driver.
 
 A phrase counts as found by the rule that every classifier keeps: not where it touches an edge of the text beyond which the
 text goes on.
@@ -7,15 +7,21 @@ text goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from random import Random
+
+from aiohttp import web
 
 from safety_proxy.errors import ClassifierError
 from safety_proxy.events import Classify, Effect, End, Finish, Item, Release, StopReading
-from safety_proxy.model import HARMS, Category, Decision, Kind, Query, Span, Verdict
+from safety_proxy.jsontext import as_object, parse, write
+from safety_proxy.model import HARMS, JSON, Category, Decision, JSONObject, Kind, Query, Span, Verdict
+from safety_proxy.sse import DONE, encode
 from safety_proxy.stream import StreamFilter
 
-__all__ = ["ScriptedClassifier", "drive", "occurs"]
+__all__ = ["Answer", "FakeBackend", "Request", "ScriptedClassifier", "drive", "occurs"]
 
 
 def occurs(phrase: str, query: Query) -> tuple[int, int] | None:
@@ -106,7 +112,9 @@ def drive(
     pending: list[Classify] = []
     waiting = list(reads)
     while not stream_filter.done:
-        read_next = bool(waiting) and stream_filter.wants_more and (not pending or random is None or random.getrandbits(1) == 1)
+        read_next = (
+            bool(waiting) and stream_filter.wants_more and (not pending or random is None or random.getrandbits(1) == 1)
+        )
         if read_next:
             effects = stream_filter.feed(waiting.pop(0))
         elif pending:
@@ -122,3 +130,89 @@ def drive(
             elif not isinstance(effect, StopReading):
                 shown.append(effect)
     return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a backend was asked."""
+
+    path: str
+    headers: Mapping[str, str]
+    """Names in any case."""
+    body: JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a backend says: *pieces* one write after the other, waiting at each event until it is set."""
+
+    pieces: Sequence[bytes | asyncio.Event] = ()
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "text/event-stream"})
+    abort: bool = False
+    """Break the connection off at the end."""
+    head_after: asyncio.Event | None = None
+    """Say nothing at all before this is set."""
+
+    @classmethod
+    def stream(cls, *events: JSON | bytes, done: bool = True) -> Answer:
+        """Server-sent events: JSON, or bytes as they are; ``[DONE]`` at the end."""
+        pieces = [event if isinstance(event, bytes) else encode(write(event)) for event in events]
+        return cls([*pieces, *([encode(DONE)] if done else [])])
+
+    @classmethod
+    def json(cls, body: JSON, status: int = 200) -> Answer:
+        """A whole answer."""
+        return cls([write(body)], status, {"Content-Type": "application/json"})
+
+
+class FakeBackend:
+    """A model server on loopback that gives `answer` to every request and remembers what it was asked."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.answer = answer or Answer.stream()
+        self.requests: list[Request] = []
+        self.left = asyncio.Event()
+        """Set when a client closed its connection before the answer's end."""
+        self.asked = asyncio.Event()
+        """Set when a request has come."""
+        self.url = ""
+        """What a client appends ``/chat/completions`` to; known while it runs."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FakeBackend]:
+        """Serve on a free port."""
+        app = web.Application(client_max_size=2**30)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            self.url = f"http://{host}:{port}/v1"
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        body = as_object(parse(await request.read() or b"{}"))
+        self.requests.append(Request(request.path, request.headers, body))
+        self.asked.set()
+        answer = self.answer
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        try:
+            if answer.head_after is not None:
+                await answer.head_after.wait()
+            await response.prepare(request)
+            for piece in answer.pieces:
+                if isinstance(piece, bytes):
+                    await response.write(piece)
+                else:
+                    await piece.wait()
+        except (asyncio.CancelledError, ConnectionError):
+            self.left.set()
+            raise
+        if answer.abort and request.transport is not None:
+            request.transport.abort()
+        return response

@@ -1,0 +1,93 @@
+"""One or several policies with their classifiers, ready to judge prompts, whole answers and streams.
+
+The proxy, the standalone service and the harness all judge through an `Engine`: there is no second way to a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+
+from safety_proxy.classifiers.base import Classifier
+from safety_proxy.classifiers.blocklist import BlocklistClassifier
+from safety_proxy.events import Closed, End, Finish, Item, Release
+from safety_proxy.model import Prompt
+from safety_proxy.moderation import MAX_JUDGEMENTS, Moderator, PromptDecision, PromptModerator, Side
+from safety_proxy.policy import Policy, Rules, StreamRules
+from safety_proxy.relay import Collector, Sink, once, relay
+from safety_proxy.stream import HELD_LIMIT, StreamFilter
+from safety_proxy.windows import BEYOND, WindowPolicy
+
+_OWN_LISTS = "the policy's own blocklists"
+
+
+class Engine:
+    """Enforces *policies* together: all decide on the same verdicts, and the strictest decision holds.
+
+    The first is the deployment's; its stream numbers hold, as far as the others' blocklists allow. Raises `ConfigError`
+    if a policy cannot be enforced with these *classifiers* (by name).
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        classifiers: Mapping[str, Classifier],
+        *,
+        judgements: int = MAX_JUDGEMENTS,
+        held_limit: int = HELD_LIMIT,
+    ) -> None:
+        for policy in policies:
+            policy.require({name: classifier.reports for name, classifier in classifiers.items()})
+        self.policies = tuple(policies)
+        self.identity = "+".join(policy.identity for policy in policies)
+        self.annotations = any(policy.annotations for policy in policies)
+        self.block_as = policies[0].input.block_as
+        self.stream = _stream_rules(policies)
+        self._window = _window_policy(self.stream)
+        self._held_limit = held_limit
+        self._prompts = PromptModerator([_side(p.input, classifiers) for p in policies], judgements=judgements)
+        self._completions = Moderator([_side(p.output, classifiers) for p in policies])
+
+    async def moderate_prompt(self, prompt: Prompt) -> PromptDecision:
+        """Judge a request. Raises `RequestError` for what cannot be judged."""
+        return await self._prompts.moderate(prompt)
+
+    async def moderate_stream(self, source: AsyncGenerator[Sequence[Item], None], sink: Sink, *, choices: int) -> None:
+        """Judge a stream while it flows; what may be shown goes to *sink*. Raises what the sink raises, in a group."""
+        stream_filter = StreamFilter(self._window, choices=choices, held_limit=self._held_limit)
+        await relay(source, stream_filter, self._completions.judge, sink, heartbeat=self.stream.heartbeat)
+
+    async def moderate_answer(self, items: Sequence[Item], *, choices: int) -> list[Release | Finish | End]:
+        """Judge a whole answer: in the same windows as a stream, all at once; nothing of it is on its way meanwhile."""
+        window = replace(self._window, in_flight=BEYOND)
+        stream_filter = StreamFilter(window, choices=choices, held_limit=BEYOND)
+        collector = Collector()
+        await relay(once([*items, Closed(complete=True)]), stream_filter, self._completions.judge, collector)
+        return collector.effects
+
+
+def _side(rules: Rules, classifiers: Mapping[str, Classifier]) -> Side:
+    asked = {name: classifiers[name] for name in rules.classifiers}
+    if rules.blocklists:
+        asked[_OWN_LISTS] = BlocklistClassifier(list(rules.blocklists.values()), name=_OWN_LISTS)
+    return Side(rules, asked)
+
+
+def _stream_rules(policies: Sequence[Policy]) -> StreamRules:
+    """The first policy's numbers, with a holdback that the blocklists of all fit into; ``whole`` beats ``buffered``."""
+    rules = policies[0].output.stream
+    holdback = max(rules.holdback, *(policy.output.needed_holdback for policy in policies))
+    mode = "whole" if any(policy.output.stream.mode == "whole" for policy in policies) else rules.mode
+    return replace(rules, mode=mode, holdback=holdback, context=max(rules.context, holdback + 1))
+
+
+def _window_policy(rules: StreamRules) -> WindowPolicy:
+    if rules.mode == "whole":
+        return WindowPolicy.whole()
+    return WindowPolicy(
+        first=rules.first_window,
+        size=rules.window,
+        context=rules.context,
+        holdback=rules.holdback,
+        in_flight=rules.in_flight,
+    )

@@ -1,0 +1,260 @@
+"""Texts go to every classifier of a side, long ones in parts; what comes back becomes one decision."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from safety_proxy.errors import ClassifierError, RequestError
+from safety_proxy.model import Action, Category, Decision, Kind, Prompt, PromptText, Query, Verdict
+from safety_proxy.moderation import Moderator, PromptModerator, Side
+from safety_proxy.policy import InputRules, Rule, Rules
+from safety_proxy.testing import ScriptedClassifier
+
+HATE = {Category.HATE: Rule(Category.HATE)}
+
+
+def rules(*names: str, fail_open: bool = False) -> Rules:
+    return Rules(categories={Category.HATE: Rule(Category.HATE, fail_open=fail_open)}, classifiers=names)
+
+
+def query(text: str, kind: Kind = Kind.COMPLETION) -> Query:
+    return Query(text, kind)
+
+
+class Local(ScriptedClassifier):
+    """Answers at once."""
+
+    def classify_now(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
+        self.asked += queries
+        return [self._verdict(query) for query in queries]
+
+
+class Limited(ScriptedClassifier):
+    """Takes ten characters at a time."""
+
+    limit: int | None = 10
+    overlap: int = 4
+
+
+async def decided(moderator: Moderator, *texts: str) -> Decision:
+    decision = moderator.judge([query(text) for text in texts])
+    return decision if isinstance(decision, Decision) else await decision
+
+
+async def test_local_classifiers_decide_at_once() -> None:
+    classifier = Local({"bad": (Category.HATE, 4)})
+    moderator = Moderator([Side(rules("local"), {"local": classifier})])
+
+    assert isinstance(moderator.judge([query("good")]), Decision)
+    assert (await decided(moderator, "good", "bad")).action is Action.FILTER
+
+
+async def test_long_texts_are_not_judged_in_place() -> None:
+    classifier = Local({"bad": (Category.HATE, 4)})
+    moderator = Moderator([Side(rules("local"), {"local": classifier})])
+
+    assert not isinstance(later := moderator.judge([query("x" * 20_001)]), Decision)
+    assert (await later).action is Action.ALLOW
+
+
+async def test_classifiers_that_wait_are_asked_side_by_side() -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    classifiers = {str(i): ScriptedClassifier(gate=gate, name=str(i)) for i, gate in enumerate(gates)}
+    moderator = Moderator([Side(rules("0", "1"), classifiers)])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(decided(moderator, "text"))
+        gates[1].set()
+        while not classifiers["1"].asked:  # noqa: ASYNC110 - one turn of the loop
+            await asyncio.sleep(0)
+        assert not classifiers["0"].asked
+        gates[0].set()
+
+    assert task.result().action is Action.ALLOW
+
+
+async def test_the_most_severe_verdict_wins() -> None:
+    classifiers = {"a": ScriptedClassifier(), "b": ScriptedClassifier({"bad": (Category.HATE, 5)})}
+    decision = await decided(Moderator([Side(rules("a", "b"), classifiers)]), "bad")
+
+    assert decision.action is Action.FILTER
+    assert decision.annotations[Category.HATE].severity == 5
+
+
+@pytest.mark.parametrize(("fail_open", "action"), [(False, Action.FAIL), (True, Action.ALLOW)])
+async def test_a_failing_classifier_is_a_decision_and_no_exception(fail_open: bool, action: Action) -> None:
+    classifiers = {"a": ScriptedClassifier(errors={"x": "timeout"})}
+    decision = await decided(Moderator([Side(rules("a", fail_open=fail_open), classifiers)]), "x")
+
+    assert decision.action is action
+    assert decision.error == "timeout"
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_classifier_with_a_bug_lets_nothing_pass(local: bool) -> None:
+    class Broken(Local if local else ScriptedClassifier):  # type: ignore[misc]  # either
+        def _verdict(self, query: Query) -> Verdict:
+            raise ZeroDivisionError
+
+    decision = await decided(Moderator([Side(rules("a"), {"a": Broken()})]), "x")
+
+    assert decision.action is Action.FAIL
+    assert decision.error == "internal"
+
+
+async def test_harm_beats_the_failure_of_another_classifier() -> None:
+    classifiers = {
+        "a": ScriptedClassifier(errors={"bad": "timeout"}),
+        "b": ScriptedClassifier({"bad": (Category.HATE, 4)}),
+    }
+
+    assert (await decided(Moderator([Side(rules("a", "b"), classifiers)]), "bad")).action is Action.FILTER
+
+
+async def test_an_error_counts_only_for_what_its_classifier_reports() -> None:
+    class Shields(ScriptedClassifier):
+        def reports(self, _kind: Kind, /) -> frozenset[Category]:
+            return frozenset({Category.JAILBREAK})
+
+    classifiers = {"a": ScriptedClassifier(), "b": Shields(errors={"x": "timeout"})}
+
+    assert (await decided(Moderator([Side(rules("a", "b"), classifiers)]), "x")).action is Action.ALLOW
+
+
+async def test_long_texts_are_asked_for_in_parts_that_overlap() -> None:
+    classifier = Limited({"harm": (Category.HATE, 4)})
+    moderator = Moderator([Side(rules("a"), {"a": classifier})])
+
+    assert (await decided(moderator, "ok", "xxxxxxxx harm yy")).action is Action.FILTER
+    assert [asked.text for asked in classifier.asked] == ["ok", "xxxxxxxx h", "xx harm yy"]
+    assert (await decided(moderator, "xxxxxxxxxxxxxxxx")).action is Action.ALLOW
+
+
+async def test_a_part_without_a_verdict_leaves_the_text_undecided() -> None:
+    classifier = Limited(errors={"yy": "timeout"})
+
+    assert (await decided(Moderator([Side(rules("a"), {"a": classifier})]), "xxxxxxxxxxx yy")).action is Action.FAIL
+
+
+async def test_two_sides_decide_on_the_same_verdicts_and_the_stricter_holds() -> None:
+    classifier = ScriptedClassifier({"meh": (Category.HATE, 2)})
+    lax = Rules(categories={Category.HATE: Rule(Category.HATE, threshold=6)}, classifiers=("a",))
+    strict = Rules(categories={Category.HATE: Rule(Category.HATE, threshold=2)}, classifiers=("a",))
+    moderator = Moderator([Side(lax, {"a": classifier}), Side(strict, {"a": classifier})])
+
+    assert (await decided(moderator, "meh")).action is Action.FILTER
+    assert len(classifier.asked) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- prompts
+
+
+def says(text: str, role: str = "user", *, history: bool = False, index: int = 0, spoken: bool = True) -> PromptText:
+    return PromptText(Query(text, Kind.USER_PROMPT), role, f"field of {role}", history, index, spoken)
+
+
+def prompts(classifier: ScriptedClassifier, judgements: int = 256, **options: object) -> PromptModerator:
+    input_rules = InputRules(categories=HATE, classifiers=("a",), **options)  # type: ignore[arg-type]  # of a test
+    return PromptModerator([Side(input_rules, {"a": classifier})], judgements=judgements)
+
+
+BAD = {"bad": (Category.HATE, 4)}
+
+
+async def test_each_text_of_a_prompt_is_judged_and_one_is_enough() -> None:
+    judged = await prompts(ScriptedClassifier(BAD)).moderate(Prompt((says("good"), says("bad", "tool", spoken=False))))
+
+    assert judged.decision.action is Action.FILTER
+
+
+async def test_a_phrase_split_over_two_messages_is_seen_at_the_seam() -> None:
+    judged = await prompts(ScriptedClassifier(BAD)).moderate(Prompt((says("so ba"), says("d it is"))))
+
+    assert judged.decision.action is Action.FILTER
+
+
+async def test_texts_of_roles_left_out_are_not_judged() -> None:
+    classifier = ScriptedClassifier(BAD)
+    judged = await prompts(classifier, roles=frozenset({"user"})).moderate(Prompt((says("bad", "system"), says("good"))))
+
+    assert judged.decision.action is Action.ALLOW
+    assert [asked.text for asked in classifier.asked] == ["good"]
+
+
+async def test_history_may_be_annotated_only() -> None:
+    texts = (says("bad", history=True), says("good"))
+
+    judged = await prompts(ScriptedClassifier(BAD), history="annotate").moderate(Prompt(texts))
+    assert judged.decision.action is Action.ALLOW
+    assert judged.decision.annotations[Category.HATE].severity == 4
+
+    judged = await prompts(ScriptedClassifier(BAD)).moderate(Prompt(texts))
+    assert judged.decision.action is Action.FILTER
+
+
+async def test_a_phrase_that_begins_in_annotated_history_is_blocked_where_it_ends() -> None:
+    texts = (says("so ba", history=True), says("d it is"))
+    judged = await prompts(ScriptedClassifier(BAD), history="annotate").moderate(Prompt(texts))
+
+    assert judged.decision.action is Action.FILTER
+
+
+async def test_each_of_several_prompts_has_a_decision_of_its_own() -> None:
+    texts = (says("good", spoken=False), says("bad", index=1, spoken=False))
+    judged = await prompts(ScriptedClassifier(BAD)).moderate(Prompt(texts, prompts=2))
+
+    assert [judged.prompts[i].action for i in (0, 1)] == [Action.ALLOW, Action.FILTER]
+    assert judged.decision.action is Action.FILTER
+
+
+async def test_a_prompt_without_text_has_nothing_to_be_judged() -> None:
+    classifier = ScriptedClassifier(BAD)
+    judged = await prompts(classifier).moderate(Prompt((says(""),), prompts=2))
+
+    assert judged.decision.action is Action.ALLOW
+    assert set(judged.prompts) == {0, 1}
+    assert classifier.asked == []
+
+
+async def test_what_nobody_can_read_is_refused_by_name_unless_the_policy_lets_it_pass() -> None:
+    prompt = Prompt((says("good"),), unreadable=("messages[0].content[1]",))
+    with pytest.raises(RequestError) as caught:
+        await prompts(ScriptedClassifier()).moderate(prompt)
+
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_content")
+    assert caught.value.field == "messages[0].content[1]"
+    judged = await prompts(ScriptedClassifier(), unreadable="allow").moderate(prompt)
+    assert judged.decision.action is Action.ALLOW
+
+
+async def test_a_prompt_that_costs_too_many_calls_is_refused_before_any() -> None:
+    classifier = Limited()
+    with pytest.raises(RequestError) as caught:
+        await prompts(classifier, judgements=3).moderate(Prompt((says("x" * 40),)))
+
+    assert caught.value.status == 413
+    assert classifier.asked == []
+
+
+async def test_local_classifiers_are_counted_by_length() -> None:
+    moderator = prompts(Local(), judgements=2)
+    await moderator.moderate(Prompt(tuple(says("x", spoken=False) for _ in range(100))))
+    with pytest.raises(RequestError):
+        await moderator.moderate(Prompt((says("x" * 20_001),)))
+
+
+def test_prompts_are_judged_by_input_rules() -> None:
+    with pytest.raises(TypeError):
+        PromptModerator([Side(rules("a"), {"a": ScriptedClassifier()})])
+
+
+async def test_an_error_with_categories_keeps_them() -> None:
+    class Half(ScriptedClassifier):
+        async def classify(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
+            raise ClassifierError("timeout", categories={Category.SEXUAL})
+
+    both = {"a": Half(), "b": ScriptedClassifier()}
+
+    assert (await decided(Moderator([Side(rules("a", "b"), both)]), "x")).action is Action.ALLOW
