@@ -139,19 +139,12 @@ class Choice:
         """Our end takes the place of the first chunk that is not cleared; that and all later ones are dropped."""
         self.closed = self.stopped = True
         self._windows.clear()
-        kept: deque[_Held] = deque()
-        finish: Finish | None = Finish(self._index, decision)
-        for held in self._queue:
-            if isinstance(held.item, Barrier) or held.end <= self._cleared:
-                kept.append(held)
-                continue
-            self.cost -= held.cost
-            if finish is not None:
-                kept.append(_Held(finish))
-                finish = None
-        if finish is not None:
-            kept.append(_Held(finish))
-        self._queue = kept
+        queue = list(self._queue)
+        withheld = (i for i, held in enumerate(queue) if isinstance(held.item, Chunk) and held.end > self._cleared)
+        place = next(withheld, len(queue))
+        frames = [held for held in queue[place:] if isinstance(held.item, Barrier)]
+        self._queue = deque([*queue[:place], _Held(Finish(self._index, decision)), *frames])
+        self.cost = sum(held.cost for held in self._queue)
 
     # ------------------------------------------------------------------------------------------------ releasing
 

@@ -137,7 +137,8 @@ class Decision:
     blocklists: Mapping[str, bool] = field(default_factory=dict)
     """The blocklists that matched, and whether that filtered the text."""
     error: str | None = None
-    """Reason code of a missing verdict (`ClassifierError.reason`): of a FAIL, or of an ALLOW by ``on_error: allow``."""
+    """Reason code of a missing verdict (`ClassifierError.reason`): of a FAIL, of an ALLOW by ``on_error: allow``, and
+    beside a FILTER if something else about the text stayed undecided."""
 
 
 ALLOWED: Final = Decision(Action.ALLOW)

@@ -119,6 +119,8 @@ class Rules:
     """Let the text pass when a blocklist was not searched. (Categories have their own word in `Rule`.)"""
     classifiers: tuple[str, ...] = ()
     """Whom to ask about texts of this side: every classifier that counts for one of the rules."""
+    block_other_lists: bool = True
+    """Filter what matches a list that a classifier brings along: who names such a classifier wants its lists heeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,7 @@ def annotating(rules: Rules) -> Rules:
         rules,
         categories={category: replace(rule, block=False) for category, rule in rules.categories.items()},
         blocklists={name: replace(blocklist, block=False) for name, blocklist in rules.blocklists.items()},
+        block_other_lists=False,
     )
 
 
@@ -201,6 +204,9 @@ def decide(rules: Rules, outcomes: Mapping[str, Outcome], kind: Kind) -> Decisio
             matched[name] = blocklist.block
         if not found:
             (enforced if blocklist.block and not rules.fail_open else tolerated).append(_unsearched(outcomes))
+    for outcome in _verdicts(outcomes):
+        others = (name for name, found in outcome.blocklists.items() if found and name not in rules.blocklists)
+        matched |= dict.fromkeys(others, rules.block_other_lists)
     if any(annotation.filtered for annotation in annotations.values()) or any(matched.values()):
         action = Action.FILTER
     else:
@@ -213,7 +219,7 @@ def _verdicts(outcomes: Mapping[str, Outcome]) -> Iterable[Verdict]:
 
 
 def _unsearched(outcomes: Mapping[str, Outcome]) -> str:
-    """Why a blocklist was not searched: because of a classifier that failed at no category, or at all."""
+    """Why a blocklist was not searched: the reason of a failure that is not about certain categories, if there is one."""
     errors = (outcome for outcome in outcomes.values() if isinstance(outcome, ClassifierError))
     return min((error.reason for error in errors if not error.categories), default="missing_category")
 

@@ -95,7 +95,7 @@ def test_rules_that_only_annotate_filter_nothing() -> None:
 
 
 def test_what_has_no_rule_is_not_mentioned() -> None:
-    verdict = Verdict({HATE: 0, VIOLENCE: 7}, {JAILBREAK: True}, {"other": True}, failures={VIOLENCE: "timeout"})
+    verdict = Verdict({HATE: 0, VIOLENCE: 7}, {JAILBREAK: True}, {"other": False}, failures={VIOLENCE: "timeout"})
     assert decided(BLOCK_HATE, a=verdict) == Decision(Action.ALLOW, {HATE: Annotation(False, severity=0)})
 
 
@@ -374,3 +374,13 @@ def test_a_harm_must_be_reported_for_every_kind_of_text_in_a_prompt(blind: Kind)
     with pytest.raises(ConfigError, match=f"none reports it for {blind.value.replace('_', ' ')} texts"):
         each.require({"a": partly, "b": reporting()})
     each.require({"a": partly, "b": reporting(HATE, kinds=frozenset({blind}))})
+
+
+def test_a_list_of_a_classifiers_own_filters_when_it_matches() -> None:
+    rules = Rules(categories={})
+    said = {"lists": Verdict(blocklists={"house": True, "other": False})}
+
+    decision = decide(rules, said, Kind.COMPLETION)
+    assert (decision.action, decision.blocklists) == (Action.FILTER, {"house": True})
+    annotated = decide(annotating(rules), said, Kind.COMPLETION)
+    assert (annotated.action, annotated.blocklists) == (Action.ALLOW, {"house": False})

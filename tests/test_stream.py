@@ -336,3 +336,14 @@ def test_held_choice_names_one_of_which_something_is_held() -> None:
     stream.feed(stops(1))
     stream.decide(0, choice=1)
     assert stream.filter.held_choice is None
+
+
+def test_our_end_of_a_choice_stands_behind_what_was_cleared_before_it() -> None:
+    """Whether a frame between them has left already depends on another choice; what the client sees must not."""
+    frame = Frame({})
+    stream = Dialogue(choices=2)
+    stream.feed(says("x", 1), frame, says(""), says("abcde"))
+
+    assert stream.decide(0, FILTERED) == []
+    assert stream.feed(stops(1)) == [asks(0, "x", choice=1), StopReading()]
+    assert stream.decide(0, choice=1) == [says("x", 1), frame, stops(1), says(""), Finish(0, FILTERED), End()]

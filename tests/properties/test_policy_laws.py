@@ -69,7 +69,8 @@ def test_decide_always_decides_and_agrees_with_its_annotations(rules: Rules, sai
     assert (decision.action is Action.FILTER) == any(acted)
     assert decision.action is not Action.FAIL or decision.error is not None
     assert set(decision.annotations) <= set(rules.categories)
-    assert set(decision.blocklists) <= set(rules.blocklists)
+    searched = {name for outcome in said.values() if isinstance(outcome, Verdict) for name in outcome.blocklists}
+    assert set(decision.blocklists) <= set(rules.blocklists) | searched
 
 
 @given(some_rules(), outcomes, kinds, st.permutations(NAMES))
