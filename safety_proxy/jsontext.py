@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import orjson
@@ -15,6 +16,8 @@ MAX_DEPTH: Final = 100
 """Deepest nesting taken. orjson writes 254 levels at most, and a recursive walk must stay inside Python's own limit."""
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([\"\\/bfnrt]))")
+_LETTERS: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse(data: bytes) -> JSON:
@@ -40,7 +43,7 @@ def parse_lenient(data: bytes) -> JSON:
         value: JSON = orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            value = json.loads(data.decode("utf-8-sig", "replace"), parse_constant=_refuse, parse_int=_to_number)
+            value = json.loads(data.decode("utf-8-sig", "replace"))
             value = orjson.loads(_LONE_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False, allow_nan=False)))
         except (ValueError, RecursionError):
             raise ValueError("not valid JSON") from None
@@ -48,37 +51,51 @@ def parse_lenient(data: bytes) -> JSON:
     return value
 
 
-def _refuse(_constant: str) -> float:
-    raise ValueError("NaN and Infinity are no JSON")
-
-
-def _to_number(digits: str) -> int | float:
-    """Digits as orjson reads them: integers of more than 64 bits become floats."""
-    return int(digits) if len(digits) < 19 else float(digits)  # noqa: PLR2004 - 10**18 fits into 64 bits
-
-
 def _limit_depth(data: bytes, value: JSON) -> None:
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     level: list[JSON] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [e for v in level for e in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
+    for _ in range(MAX_DEPTH):
+        inner = [e for v in level for e in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())]
+        level = [e for e in inner if isinstance(e, dict | list)]
         if not level:
             return
     raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
 
 def strings(value: JSON) -> Iterator[str]:
-    """Every string of a JSON value, keys included, in document order."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for element in value:
-            yield from strings(element)
-    elif isinstance(value, dict):
-        for key, element in value.items():
-            yield key
-            yield from strings(element)
+    """Every string of a JSON value, keys included, in document order. Linear in the value, however deep it is."""
+    opened: list[Iterator[JSON]] = [iter((value,))]
+    while opened:
+        for element in opened[-1]:
+            if isinstance(element, str):
+                yield element
+            elif isinstance(element, list):
+                opened.append(iter(element))
+                break
+            elif isinstance(element, dict):
+                opened.append(chain.from_iterable(element.items()))
+                break
+        else:
+            opened.pop()
+
+
+def unescape(text: str) -> str:
+    r"""*text* with the escapes of JSON's strings replaced by what they stand for: ``\u006b`` becomes ``k``.
+
+    Meant for JSON inside a string, such as a tool's arguments; works as well where it is cut off or broken, and sees the
+    values that a parser drops because a later one has the same key. Halves of surrogate pairs that stand alone become
+    U+FFFD.
+    """
+    if "\\" not in text:
+        return text
+    units = _ESCAPE.sub(_escaped, text).encode("utf-16-le", "surrogatepass")
+    return units.decode("utf-16-le", "replace")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    digits, letter = match.groups()
+    return _LETTERS[letter] if digits is None else chr(int(digits, 16))
 
 
 def as_object(value: JSON) -> JSONObject:

@@ -105,7 +105,7 @@ class StreamFilter:
 
     def _take_chunk(self, chunk: Chunk) -> None:
         if not 0 <= chunk.choice < self._expected:
-            self._close(Failure("the backend sent a choice that was not asked for", "backend_invalid"))
+            self._close(Failure("the backend sent a choice that was not asked for", "backend_invalid_answer"))
             return
         choice = self._choices.get(chunk.choice) or self._open(chunk.choice)
         if choice.closed:

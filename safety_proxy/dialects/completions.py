@@ -1,0 +1,82 @@
+"""``/v1/completions`` and its other addresses: the older dialect, one channel of text.
+
+Formats: OpenAI's legacy Completions API, and what vLLM and the serverless Llama API add to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from safety_proxy.dialects.base import Dialect
+from safety_proxy.dialects.prompt import opaque_fields, other_fields, spoken
+from safety_proxy.dialects.reading import Reading
+from safety_proxy.dialects.vocabulary import METADATA_SHAPE
+from safety_proxy.errors import RequestError
+from safety_proxy.model import JSON, JSONObject, Prompt, PromptText
+
+_KNOWN: Final = frozenset({"prompt", "stream"})
+
+
+class Completions(Dialect):
+    """The text dialect. With ``echo`` the prompt comes back as text and is judged like the rest."""
+
+    name: ClassVar[str] = "completions"
+    path: ClassVar[str] = "/completions"
+    stream_object: ClassVar[str] = "text_completion"
+    answer_object: ClassVar[str] = "text_completion"
+    message_key: ClassVar[str] = "text"
+    delta_key: ClassVar[str] = "text"
+
+    def _read_prompt(self, body: JSONObject, n: int) -> Prompt:
+        prompt = body.get("prompt")
+        if prompt is None:
+            raise RequestError("'prompt' is required", field="prompt")
+        unreadable: list[str] = []
+        texts = list(_read_prompts(prompt, unreadable))
+        prompts = len(prompt) if isinstance(prompt, list) and not _is_tokens(prompt) else 1
+        known = _KNOWN | {"model"} if METADATA_SHAPE.fullmatch(str(body.get("model") or "")) else _KNOWN
+        texts += other_fields(body, known)
+        return Prompt(tuple(texts), (*unreadable, *opaque_fields(body)), prompts=prompts, choices=n * prompts)
+
+    def read_text(self, reading: Reading, value: JSON) -> None:
+        """``text`` is all there is."""
+        reading.text("text", value)
+
+    def empty_choice(self, index: int, key: str, finish_reason: str | None) -> JSONObject:
+        """A choice without text."""
+        return {"index": index, key: "", "logprobs": None, "finish_reason": finish_reason}
+
+    def as_delta(self, choice: JSONObject) -> JSONObject:
+        """Events and whole answers look alike."""
+        return choice
+
+
+def _read_prompts(prompt: JSON, unreadable: list[str]) -> Iterator[PromptText]:
+    """Each prompt as a text of its own; token ids, alone or in lists, nobody here can read."""
+    if isinstance(prompt, str):
+        yield from _read_text(prompt, "prompt", 0)
+        return
+    if not isinstance(prompt, list) or not prompt:
+        raise RequestError("'prompt' must be a string or a non-empty array", field="prompt")
+    if _is_tokens(prompt):
+        unreadable.append("prompt")
+        return
+    for i, element in enumerate(prompt):
+        field = f"prompt[{i}]"
+        if isinstance(element, str):
+            yield from _read_text(element, field, i)
+        elif isinstance(element, list) and _is_tokens(element):
+            unreadable.append(field)
+        else:
+            raise RequestError(f"'{field}' must be a string or token ids", field=field)
+
+
+def _read_text(text: str, field: str, index: int) -> Iterator[PromptText]:
+    for read in spoken(text, field, "user"):
+        yield replace(read, prompt_index=index, spoken=False)
+
+
+def _is_tokens(prompt: list[JSON]) -> bool:
+    return all(isinstance(element, int) and not isinstance(element, bool) for element in prompt)
