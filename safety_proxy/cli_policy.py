@@ -1,0 +1,252 @@
+"""``safety-proxy policy``: is a policy valid, what does it say with its defaults filled in, what may stand in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache, partial
+from pathlib import Path
+from typing import Final
+
+import click
+import orjson
+
+from safety_proxy import policy_file
+from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
+from safety_proxy.classifiers.base import Classifier
+from safety_proxy.classifiers.blocklist import BlocklistClassifier
+from safety_proxy.classifiers.embedded import EmbeddedClassifier
+from safety_proxy.documents import Document, read, validate
+from safety_proxy.errors import ConfigError
+from safety_proxy.jsontext import as_object
+from safety_proxy.model import JSON, Category, Kind
+from safety_proxy.policy import Policy, Reports
+from safety_proxy.settings_file import FileShape, expand
+from safety_proxy.yaml import Place
+
+
+@click.group(epilog="\b\nExamples:\n  safety-proxy policy check policies/\n  safety-proxy policy show default")
+def policy() -> None:
+    """Validate policies, look into them, help your editor with them."""
+
+
+@policy.command(
+    epilog="\b\nExamples:\n  safety-proxy policy check\n  safety-proxy policy check policies/ strict --config proxy.yaml"
+)
+@click.argument("policies", metavar="[POLICY]...", nargs=-1)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration file whose classifiers the policies may name. Its secrets are not read.",
+)
+def check(policies: tuple[str, ...], config: Path | None) -> None:
+    """Say of each policy whether it is valid and can be enforced.
+
+    POLICY is a file, a folder (its own *.yaml), or the name of a shipped policy. None: those that the configuration file
+    names, else all shipped ones. That a policy can be enforced means that the classifiers it names report every category
+    it has a rule for. Without a configuration file these are the built-in `embedded` and `azure_content_safety`; neither
+    is asked, and no credentials are needed.
+
+    Exit status 2 if a policy is invalid.
+    """
+    document = read(config) if config is not None else Document("", {})
+    reports = _reports(document)
+    valid = [_check(path, reports) for path in _chosen(policies, document)]
+    if not valid:
+        raise ConfigError("no policy found")
+    if not all(valid):
+        raise click.exceptions.Exit(2)
+
+
+@policy.command(epilog="\b\nExamples:\n  safety-proxy policy show default\n  safety-proxy policy show ./house.yaml")
+@click.argument("policy_", metavar="NAME|FILE")
+def show(policy_: str) -> None:
+    """Print a policy with all defaults filled in.
+
+    The first line tells its identity. What is printed is a policy file; loading it gives the same identity.
+    """
+    shown = policy_file.load(read(_find(policy_)))
+    click.echo(f"# {shown.identity}")
+    click.echo("\n".join(to_yaml(shown.to_document())))
+
+
+@policy.command(
+    epilog="\b\nExample:\n"
+    "  safety-proxy policy schema > policy.schema.json\n"
+    "Then write as the first line of a policy (editors with the YAML language server read it):\n"
+    "  # yaml-language-server: $schema=policy.schema.json"
+)
+def schema() -> None:
+    """Print the JSON Schema of policy files.
+
+    Editors complete and validate policies with it.
+    """
+    click.echo(orjson.dumps(policy_file.schema(), option=orjson.OPT_INDENT_2))
+
+
+# --------------------------------------------------------------------------------------------------------- which files
+
+
+def _chosen(given: Sequence[str], config: Document) -> Iterator[Path | ConfigError]:
+    """The files that are meant, each once; in the place of those that cannot be found, the error that says so."""
+    named = list(_named(given, config)) or list(policy_file.shipped().values())
+    seen: set[Path] = set()
+    for each in named:
+        if isinstance(each, ConfigError) or each.resolve() not in seen:
+            yield each
+        if isinstance(each, Path):
+            seen.add(each.resolve())
+
+
+def _named(given: Sequence[str], config: Document) -> Iterator[Path | ConfigError]:
+    for name in given:
+        try:
+            yield from _files(_find(name), name)
+        except ConfigError as error:
+            yield error
+    for index, entry in enumerate(_configured(config) if not given else ()):
+        path = Path(config.file).parent / entry
+        try:
+            yield from _files(path, str(path))
+        except ConfigError as error:
+            yield config.error(error.message, ("policies", index))
+
+
+def _configured(config: Document) -> list[str]:
+    """The files and folders that the configuration names. The rest of it need not be right."""
+    written = {key: value for key, value in config.content.items() if key == "policies"}
+    return validate(FileShape, expand(Document(config.file, written, config.lines), os.environ)).policies
+
+
+def _files(path: Path, name: str) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.yaml"))
+    if not found:
+        raise ConfigError("no *.yaml in this folder", file=name)
+    return found
+
+
+def _find(name: str) -> Path:
+    """The file or folder, or the shipped policy, that is called *name*. A path has a ``/`` or ends in ``.yaml``."""
+    shipped = policy_file.shipped()
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if name in shipped:
+        return shipped[name]
+    if Path(name).exists():
+        return Path(name)
+    near = get_close_matches(name, shipped, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"shipped are: {', '.join(shipped)}"
+    raise ConfigError(f"no such file, folder or shipped policy; {hint}", file=name)
+
+
+# ------------------------------------------------------------------------------------------------------------ judging
+
+
+def _check(path: Path | ConfigError, reports: Mapping[str, Reports]) -> bool:
+    """Print what there is to say of one policy. Returns whether it is valid."""
+    try:
+        if isinstance(path, ConfigError):
+            raise path
+        found = policy_file.load(read(_near(path)))
+        found.require(reports)
+    except ConfigError as error:
+        click.echo(f"{click.style('FAIL', fg='red')} {error}")
+        return False
+    _tell(found)
+    return True
+
+
+def _tell(found: Policy) -> None:
+    click.echo(f"{click.style('ok', fg='green')}   {found.identity}  {found.document.file}")
+    for warning in found.warnings:
+        click.echo(f"{click.style('warn', fg='yellow')} {warning}")
+
+
+def _near(path: Path) -> Path:
+    """*path* as one would write it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+# --------------------------------------------------------------------------------------------------------- classifiers
+
+_NOBODY: Final = "https://localhost"
+"""Stands where an endpoint must; it is never asked."""
+
+_MAKE: Final[Mapping[str, Callable[[], Classifier]]] = {
+    "embedded": EmbeddedClassifier,
+    "azure_content_safety": lambda: AzureContentSafetyClassifier("azure_content_safety", _NOBODY, "none"),
+    "blocklist": lambda: BlocklistClassifier([]),
+}
+"""How to get a classifier of each type that is good enough to tell what it reports."""
+
+
+def _reports(config: Document) -> dict[str, Reports]:
+    """What the built-in classifiers and those of the configuration report, by name.
+
+    Only names and types count, so variables and secrets need not be there. Raises `ConfigError` for an unknown type.
+    """
+    types = {name: name for name in ("embedded", "azure_content_safety")}
+    for name, written in as_object(config.content.get("classifiers")).items():
+        place: Place = ("classifiers", name, "type")
+        found = as_object(written).get("type")
+        if found not in _MAKE:
+            raise config.error(f"must be one of: {', '.join(_MAKE)}", place)
+        types[name] = str(found)
+
+    return {name: partial(_report, type_) for name, type_ in types.items()}
+
+
+def _report(type_: str, kind: Kind) -> frozenset[Category]:
+    return _made(type_).reports(kind)
+
+
+@cache
+def _made(type_: str) -> Classifier:
+    """Made when it is first asked for, since the embedded one takes time to load."""
+    return _MAKE[type_]()
+
+
+# ---------------------------------------------------------------------------------------------------------------- YAML
+
+_LONGEST_LINE: Final = 100
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*|[0-9]+(ms|s|m)")
+_CONSTANTS: Final = frozenset({"true", "false", "null"})
+
+
+def to_yaml(value: JSON, indent: str = "") -> Iterator[str]:
+    """*value*, a mapping or a list, as the lines of YAML that `safety_proxy.documents` reads back as it was.
+
+    What has no mapping in it is written on one line if it fits.
+    """
+    items = [(f"{_flow(key)}:", item) for key, item in value.items()] if isinstance(value, dict) else []
+    items += [("-", item) for item in value] if isinstance(value, list) else []
+    for head, item in items:
+        line = f"{indent}{head} {_flow(item)}"
+        inner = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
+        if not inner or (len(line) <= _LONGEST_LINE and not any(isinstance(each, dict) for each in inner)):
+            yield line
+        elif head == "-":
+            first, *rest = to_yaml(item, f"{indent}  ")
+            yield f"{indent}- {first.lstrip(' ')}"
+            yield from rest
+        else:
+            yield f"{indent}{head}"
+            yield from to_yaml(item, f"{indent}  ")
+
+
+def _flow(value: JSON) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _CONSTANTS:
+        return value
+    printable = isinstance(value, str) and value.isprintable()
+    return json.dumps(value, ensure_ascii=not printable)

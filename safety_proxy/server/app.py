@@ -1,0 +1,162 @@
+"""The composition root: settings in, application out. Everything that is shared is made here and handed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import product
+
+import aiohttp
+from aiohttp import web
+
+from safety_proxy.backend import Backend, open_session
+from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
+from safety_proxy.classifiers.base import Classifier
+from safety_proxy.classifiers.blocklist import Blocklist, BlocklistClassifier
+from safety_proxy.classifiers.embedded import EmbeddedClassifier
+from safety_proxy.dialects import DIALECTS
+from safety_proxy.engine import Engine
+from safety_proxy.server.deployments import Deployment, Deployments, Key
+from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
+from safety_proxy.server.middleware import identify, translate_errors
+from safety_proxy.server.proxy import PROXY, Load, Proxy, complete
+from safety_proxy.settings import Settings
+from safety_proxy.settings_file import (
+    AzureSettings,
+    BackendSettings,
+    BlocklistSettings,
+    ClassifierSettings,
+    EmbeddedSettings,
+)
+
+_Context = Callable[[web.Application], AsyncIterator[None]]
+
+
+def create_app(settings: Settings, *, classifiers: Mapping[str, Classifier] | None = None) -> web.Application:
+    """The proxy. *classifiers*, by name, stand in for those of the settings; the application closes neither kind twice.
+
+    Raises `ConfigError` if a policy cannot be enforced.
+    """
+    made = dict(classifiers) if classifiers is not None else build_classifiers(settings.classifiers)
+    app = web.Application(middlewares=[identify, translate_errors], client_max_size=settings.limits.body)
+    engines = _engines(settings, made)
+    app[READINESS] = Readiness(made.values())
+    app.cleanup_ctx.append(_closing(made))
+    app.cleanup_ctx.append(_probing)
+    app.cleanup_ctx.append(_connecting(settings, engines))
+    app.on_shutdown.append(_drain)
+    for path in DIALECTS:
+        app.router.add_post(path, complete)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+def build_classifiers(settings: Mapping[str, ClassifierSettings]) -> dict[str, Classifier]:
+    """The classifiers of the configuration, by name."""
+    return {name: _build_classifier(name, each) for name, each in settings.items()}
+
+
+def _build_classifier(name: str, settings: ClassifierSettings) -> Classifier:
+    match settings:
+        case EmbeddedSettings():
+            return EmbeddedClassifier(name)
+        case AzureSettings():
+            return AzureContentSafetyClassifier(
+                name,
+                endpoint=settings.endpoint,
+                key=settings.key.get_secret_value(),
+                timeout=settings.timeout,
+                concurrency=settings.concurrency,
+            )
+        case BlocklistSettings():
+            lists = [Blocklist(each.name, tuple(each.terms), tuple(each.patterns)) for each in settings.lists]
+            return BlocklistClassifier(lists, name)
+
+
+def _engines(settings: Settings, classifiers: Mapping[str, Classifier]) -> dict[tuple[str | None, str | None], Engine]:
+    """One for each policy of a deployment together with each policy of a key, or with none."""
+    of_deployments = {deployment.policy for deployment in settings.deployments.values()}
+    of_keys = {None, *(key.policy for key in settings.keys)}
+    engines = {}
+    for names in product(of_deployments, of_keys):
+        policies = [settings.policies[name] for name in dict.fromkeys(names) if name is not None]
+        if policies:
+            limits = settings.limits
+            engines[names] = Engine(policies, classifiers, judgements=limits.judgements, held_limit=limits.held)
+    return engines
+
+
+def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None], Engine]) -> _Context:
+    async def connecting(app: web.Application) -> AsyncIterator[None]:
+        async with open_session() as session:
+            backends = {
+                name: _backend(name, each, settings.limits.response, session) for name, each in settings.backends.items()
+            }
+            deployments = {
+                name: Deployment(
+                    name,
+                    backends[each.backend],
+                    each.model,
+                    settings.policies[each.policy] if each.policy is not None else None,
+                )
+                for name, each in settings.deployments.items()
+            }
+            app[PROXY] = Proxy(
+                Deployments(deployments, settings.default_deployment, _keys(settings)),
+                engines,
+                Load(settings.limits.requests, settings.limits.streams),
+                settings.limits.event,
+            )
+            yield
+
+    return connecting
+
+
+def _backend(name: str, settings: BackendSettings, limit: int, session: aiohttp.ClientSession) -> Backend:
+    return Backend(
+        session=session,
+        name=name,
+        url=settings.url,
+        key=settings.key.get_secret_value() if settings.key is not None else None,
+        auth=settings.auth,
+        headers={header: value.get_secret_value() for header, value in settings.headers.items()},
+        query={field: value.get_secret_value() for field, value in settings.query.items()},
+        connect=settings.timeout.connect,
+        first_byte=settings.timeout.first_byte,
+        idle=settings.timeout.idle,
+        response_limit=limit,
+    )
+
+
+def _keys(settings: Settings) -> list[Key]:
+    return [
+        Key(
+            key.name,
+            bytes.fromhex(key.sha256),
+            frozenset(key.deployments) if key.deployments is not None else None,
+            settings.policies[key.policy] if key.policy is not None else None,
+        )
+        for key in settings.keys
+    ]
+
+
+def _closing(classifiers: Mapping[str, Classifier]) -> _Context:
+    async def closing(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        for classifier in classifiers.values():
+            await classifier.close()
+
+    return closing
+
+
+async def _probing(app: web.Application) -> AsyncIterator[None]:
+    """Ask every classifier for a first verdict, beside all else, until each has given one or the server ends."""
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(app[READINESS].probe())
+        yield
+        probing.cancel()
+
+
+async def _drain(app: web.Application) -> None:
+    app[READINESS].draining = True

@@ -1,0 +1,88 @@
+"""Which deployment a request means, and whether its sender may use it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from safety_proxy.backend import Backend
+from safety_proxy.errors import RequestError
+from safety_proxy.policy import Policy
+
+DEPLOYMENT_HEADER: Final = "azureml-model-deployment"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model that clients name."""
+
+    name: str
+    backend: Backend
+    model: str | None
+    """The model's name at the backend; None passes on the name that the client used."""
+    policy: Policy | None
+    """None: the explicit opt-out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Somebody who may call."""
+
+    name: str
+    digest: bytes
+    """SHA-256 of the key."""
+    deployments: frozenset[str] | None
+    """None: all but those that opted out of filtering."""
+    policy: Policy | None
+    """Decides together with the deployment's; it can only tighten."""
+
+    def may_use(self, deployment: Deployment) -> bool:
+        """Whether the deployment is open to this key."""
+        if self.deployments is None:
+            return deployment.policy is not None
+        return deployment.name in self.deployments
+
+
+@dataclass(frozen=True, slots=True)
+class Deployments:
+    """All that can be called, and who may call it. Without keys, everybody may call everything."""
+
+    by_name: Mapping[str, Deployment]
+    default: str | None = None
+    keys: Sequence[Key] = ()
+
+    def authenticate(self, request: web.Request) -> Key | None:
+        """The key that the request carries; None if none is needed. Raises `RequestError` 401.
+
+        All keys are compared, each in constant time, so that the time taken tells nothing.
+        """
+        if not self.keys:
+            return None
+        digest = hashlib.sha256(_presented(request).encode("utf-8", "surrogateescape")).digest()
+        found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
+        if not found:
+            raise RequestError("no valid key was presented", status=401, code="invalid_api_key")
+        return found[0]
+
+    def choose(self, request: web.Request, model: str | None, key: Key | None) -> Deployment:
+        """By header, path, ``model`` or default, in this order. Raises `RequestError` 404 if there is none for this key."""
+        named = request.headers.get(DEPLOYMENT_HEADER) or request.match_info.get("deployment")
+        if named is None:
+            named = model if model in self.by_name else self.default
+        deployment = self.by_name.get(named) if named is not None else None
+        if deployment is None or not (key is None or key.may_use(deployment)):
+            raise RequestError("no such deployment", status=404, code="deployment_not_found", field="model")
+        return deployment
+
+
+def _presented(request: web.Request) -> str:
+    """The key of a request: ``Authorization`` with or without ``Bearer``, or ``api-key``."""
+    scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
+    if rest and scheme.lower() == "bearer":
+        return rest.strip()
+    return (scheme if not rest else "") or request.headers.get("api-key", "")

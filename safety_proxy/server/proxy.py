@@ -1,0 +1,306 @@
+"""The model endpoints: one handler for all dialects.
+
+A request is read, its deployment chosen, its prompt judged, and the *document that was judged* - never the client's
+bytes - sent to the backend; the answer comes back through the engine, streamed or whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from safety_proxy.backend import Reply
+from safety_proxy.dialects import DIALECTS
+from safety_proxy.dialects.annotations import prompt_results, refusal
+from safety_proxy.dialects.base import CompletionRequest, Dialect
+from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
+from safety_proxy.engine import Engine
+from safety_proxy.errors import BackendError, RequestError
+from safety_proxy.events import Closed, End, Failure, Finish, Item, Release
+from safety_proxy.jsontext import parse, parse_lenient, write
+from safety_proxy.model import JSON, Action, Decision, JSONObject
+from safety_proxy.relay import once
+from safety_proxy.server.deployments import Deployment, Deployments, Key
+from safety_proxy.server.middleware import FACTS, REQUEST_ID
+from safety_proxy.sse import EVENT_LIMIT, SSEDecoder
+
+_STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+_READABLE: Final = frozenset({"", "identity", "gzip", "deflate"})
+"""Content codings of requests that aiohttp unpacks, within the limit for the body."""
+
+log = structlog.get_logger("safety_proxy.proxy")
+
+
+@dataclass(slots=True)
+class Load:
+    """How much is going on at a time; above it, callers are asked to come back."""
+
+    max_requests: int
+    max_streams: int
+    requests: int = 0
+    streams: int = 0
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """One call without an open stream. Raises `RequestError` 503."""
+        if self.requests >= self.max_requests:
+            raise _overloaded()
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """One open stream; it no longer counts as a call. Raises `RequestError` 503."""
+        if self.streams >= self.max_streams:
+            raise _overloaded()
+        self.streams += 1
+        self.requests -= 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+            self.requests += 1
+
+
+def _overloaded() -> RequestError:
+    return RequestError("too many requests at a time", status=503, code="overloaded", retry_after=1)
+
+
+@dataclass(slots=True)
+class Proxy:
+    """What the model endpoints need: made once, by `safety_proxy.server.app`."""
+
+    deployments: Deployments
+    engines: Mapping[tuple[str | None, str | None], Engine]
+    """By the names of the policies of deployment and key."""
+    load: Load
+    event_limit: int = EVENT_LIMIT
+
+    def engine(self, deployment: Deployment, key: Key | None) -> Engine | None:
+        """Who judges; None where the deployment has opted out and the key does not object."""
+        by_deployment = deployment.policy.name if deployment.policy is not None else None
+        by_key = key.policy.name if key is not None and key.policy is not None else None
+        return self.engines.get((by_deployment, by_key))
+
+
+PROXY: Final = web.AppKey("proxy", Proxy)
+
+
+async def complete(request: web.Request) -> web.StreamResponse:
+    """Answer a chat or text completion."""
+    proxy = request.app[PROXY]
+    with proxy.load.request():
+        key = proxy.deployments.authenticate(request)
+        resource = request.match_info.route.resource
+        dialect = DIALECTS[resource.canonical if resource is not None else ""]
+        asked = dialect.read_request(await read_json(request))
+        deployment = proxy.deployments.choose(request, asked.model, key)
+        request[FACTS].update(deployment=deployment.name, dialect=dialect.name, stream=asked.stream)
+        if deployment.model is not None:
+            asked.body["model"] = deployment.model
+        engine = proxy.engine(deployment, key)
+        if engine is None:
+            return await _pass_through(request, dialect, asked, deployment)
+        return await _Exchange(request, proxy, dialect, asked, deployment, engine).run()
+
+
+async def read_json(request: web.Request) -> JSON:
+    """The body of a request. Raises `RequestError` 400 for anything but JSON, 413 or 415 for what will not be unpacked."""
+    if request.headers.get("Content-Encoding", "").strip().lower() not in _READABLE:
+        raise RequestError("the body has a content coding that is not supported", status=415, code="unsupported_encoding")
+    body = await request.read()
+    try:
+        return parse(body)
+    except ValueError as error:
+        raise RequestError(f"the body is {error}", code="invalid_json") from None
+
+
+class _Exchange:
+    """One moderated request and its answer."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        proxy: Proxy,
+        dialect: Dialect,
+        asked: CompletionRequest,
+        deployment: Deployment,
+        engine: Engine,
+    ) -> None:
+        self._request, self._proxy, self._dialect = request, proxy, dialect
+        self._asked, self._deployment, self._engine = asked, deployment, engine
+        self._prompt_results: JSON = None
+        self._headers = {"x-safety-proxy-policy": engine.identity, "x-safety-proxy-mode": engine.stream.mode}
+        request[FACTS]["policy"] = engine.identity
+
+    async def run(self) -> web.StreamResponse:
+        """Judge the prompt, ask the backend, judge the answer."""
+        judged = await self._engine.moderate_prompt(self._asked.prompt)
+        self._decided("prompt", judged.decision)
+        if self._engine.annotations:
+            self._prompt_results = prompt_results(judged.prompts)
+        if judged.decision.action is not Action.ALLOW:
+            return await self._refuse(judged.decision)
+        backend = self._deployment.backend
+        body = write(self._asked.body)
+        async with backend.post(self._dialect.path, body, request_id=self._request[REQUEST_ID]) as reply:
+            self._headers.update(reply.headers)
+            return await (self._stream(reply) if self._asked.stream else self._whole(reply))
+
+    # ------------------------------------------------------------------------------------------------ prompt
+
+    async def _refuse(self, decision: Decision) -> web.StreamResponse:
+        """The prompt was filtered, or could not be judged; the backend is not called."""
+        if self._engine.block_as == "error":
+            status, body = refusal(decision)
+            if decision.action is Action.FAIL:
+                self._headers["Retry-After"] = "1"
+            return _json(status, body, self._headers)
+        choices = self._asked.prompt.choices
+        if self._asked.stream:
+            response = await self._begin()
+            await response.write(self._codec().refuse(decision, choices))
+            await response.write_eof()
+            return response
+        finishes = [Finish(index, decision) for index in range(choices)]
+        envelope: JSONObject = {**self._envelope(), "object": self._dialect.answer_object}
+        return _json(200, self._write_answer(envelope, finishes), self._headers)
+
+    # ------------------------------------------------------------------------------------------------ completion
+
+    async def _whole(self, reply: Reply) -> web.Response:
+        try:
+            answer = parse_lenient(await reply.read())
+        except ValueError:
+            raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
+        items = self._dialect.read_answer(answer)
+        effects = await self._engine.moderate_answer(items, choices=self._asked.prompt.choices)
+        self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
+        return _json(200, self._write_answer(answer if isinstance(answer, dict) else {}, effects), self._headers)
+
+    def _write_answer(self, answer: JSONObject, effects: Sequence[Release | Finish | End]) -> JSONObject:
+        return self._dialect.write_answer(
+            answer, effects, annotate=self._engine.annotations, prompt_results=self._prompt_results
+        )
+
+    async def _stream(self, reply: Reply) -> web.StreamResponse:
+        codec = self._codec()
+        source: AsyncGenerator[Sequence[Item], None]
+        if reply.content_type == "text/event-stream":
+            source = read_events(reply, codec, self._proxy.event_limit)
+        elif reply.content_type == "application/json":
+            source = once(await self._read_instead(reply, codec))
+        else:
+            raise BackendError("the backend's answer is not a stream", code="backend_invalid_answer")
+        with self._proxy.load.stream():
+            response = await self._begin()
+            sink = _Writer(response, codec)
+            try:
+                await self._engine.moderate_stream(source, sink, choices=self._asked.prompt.choices)
+                await response.write_eof()
+            except* ConnectionError:
+                self._request[FACTS]["client_left"] = True
+            self._decided("completion", *sink.decisions)
+        return response
+
+    async def _read_instead(self, reply: Reply, codec: StreamCodec) -> list[Item]:
+        """A backend that does not stream although asked; it is answered as a stream all the same."""
+        try:
+            answer = parse_lenient(await reply.read())
+        except ValueError:
+            raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
+        return items_of_answer(self._dialect, codec, answer)
+
+    async def _begin(self) -> web.StreamResponse:
+        headers = {**self._headers, **_STREAM_HEADERS, "x-request-id": self._request[REQUEST_ID]}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(self._request)
+        return response
+
+    # ------------------------------------------------------------------------------------------------ shared
+
+    def _codec(self) -> StreamCodec:
+        options = StreamOptions(
+            envelope=self._envelope(),
+            annotations=self._engine.annotations,
+            prompt_results=self._prompt_results,
+            include_usage=self._asked.include_usage,
+            prompt_length=sum(len(text.query.text) for text in self._asked.prompt.texts),
+        )
+        return StreamCodec(self._dialect, options)
+
+    def _envelope(self) -> JSONObject:
+        """For answers of our own: the backend has not been asked, or has not yet named its own."""
+        return {
+            "id": f"safety-proxy-{self._request[REQUEST_ID]}",
+            "created": int(time.time()),
+            "model": self._asked.model or self._deployment.name,
+        }
+
+    def _decided(self, stage: str, *decisions: Decision) -> None:
+        """Tell of decisions in the log, and of the prompt's in the answer's head."""
+        actions = sorted({decision.action.value or "allow" for decision in decisions} - {"allow"}) or ["allow"]
+        self._request[FACTS][f"{stage}_decision"] = "+".join(actions)
+        if stage == "prompt":
+            words = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
+            self._headers["x-safety-proxy-decision"] = words[decisions[0].action]
+
+
+class _Writer:
+    """Writes what may be shown: one write for all that one turn brought."""
+
+    def __init__(self, response: web.StreamResponse, codec: StreamCodec) -> None:
+        self._response, self._codec = response, codec
+        self.decisions: list[Decision] = []
+
+    async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+        self.decisions += (effect.decision for effect in effects if isinstance(effect, Finish))
+        await self._response.write(b"".join(map(self._codec.encode, effects)))
+
+    async def heartbeat(self, choice: int) -> None:
+        await self._response.write(self._codec.heartbeat(choice))
+
+
+async def read_events(reply: Reply, codec: StreamCodec, limit: int) -> AsyncGenerator[Sequence[Item], None]:
+    """The items of a streamed answer, all that one read brought at a time. A failure is its last item."""
+    decoder = SSEDecoder(limit)
+    try:
+        async for data in reply.chunks():
+            items = [item for event in decoder.feed(data) for item in codec.decode(event)]
+            if items:
+                yield items
+        yield [*(item for event in decoder.flush() for item in codec.decode(event)), Closed()]
+    except BackendError as error:
+        yield [Closed(Failure(error.message, error.code))]
+
+
+async def _pass_through(
+    request: web.Request, dialect: Dialect, asked: CompletionRequest, deployment: Deployment
+) -> web.StreamResponse:
+    """A deployment that opted out: bytes for bytes, and the head says so."""
+    headers = {"x-safety-proxy-policy": "off", "x-request-id": request[REQUEST_ID]}
+    async with deployment.backend.post(dialect.path, write(asked.body), request_id=request[REQUEST_ID]) as reply:
+        response = web.StreamResponse(headers={**reply.headers, **headers})
+        response.content_type = reply.content_type or "application/octet-stream"
+        await response.prepare(request)
+        async for data in reply.chunks():
+            await response.write(data)
+        await response.write_eof()
+    return response
+
+
+def _json(status: int, body: JSONObject, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(status=status, body=write(body), content_type="application/json", headers=headers)

@@ -1,0 +1,89 @@
+"""Every error is JSON, every request has an id and one line in the log - without a word of what was said."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import pytest
+import structlog
+
+from safety_proxy.errors import BackendError, RequestError
+from safety_proxy.server.middleware import error_response
+from safety_proxy.testing import Answer, FakeBackend, ScriptedClassifier
+from tests.server.conftest import HARM, Serve
+from tests.server.wire import asks, whole, words
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (RequestError("no", field="n", code="c"), 400, "invalid_request_error"),
+        (RequestError("no", status=401), 401, "authentication_error"),
+        (RequestError("no", status=404), 404, "not_found_error"),
+        (RequestError("no", status=503, retry_after=3), 503, "server_error"),
+        (BackendError("no"), 502, "server_error"),
+        (BackendError("no", status=429, retry_after=7), 429, "invalid_request_error"),
+        (BackendError("no", status=400, error_type="BadRequestError", param="n"), 400, "BadRequestError"),
+        (None, 500, "server_error"),
+    ],
+)
+def test_every_error_is_one_object_with_the_same_four_keys(
+    error: RequestError | BackendError | None, status: int, kind: str
+) -> None:
+    response = error_response(error)
+    assert isinstance(response.body, bytes)
+    body = json.loads(response.body)["error"]
+
+    assert response.status == status
+    assert set(body) == {"message", "type", "param", "code"}
+    assert body["type"] == kind
+    assert response.headers.get("Retry-After") == (
+        str(error.retry_after) if error is not None and error.retry_after is not None else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abc-1.2:3_4", True), ("x" * 129, False), ("a b", False), ("<b>", False), ("", False)]
+)
+async def test_a_request_id_is_kept_if_it_has_the_shape_of_one(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, sent: str, kept: bool
+) -> None:
+    async with serve(backend) as url, http.get(f"{url}/healthz", headers={"x-request-id": sent}) as response:
+        given = response.headers["x-request-id"]
+
+    assert (given == sent) is kept
+    assert len(given) >= 11
+
+
+async def test_a_bug_is_500_without_a_word_of_it(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("safety_proxy.server.proxy.parse", broken)
+    async with serve(backend) as url, http.post(f"{url}/v1/chat/completions", json=asks()) as response:
+        body = await response.text()
+
+    assert response.status == 500
+    assert "secret" not in body
+    assert "Zero" not in body
+
+
+async def test_one_event_tells_of_each_request_and_nothing_of_its_text(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession
+) -> None:
+    backend.answer = Answer.stream(*words("A private answer. " * 9 + HARM))
+    with structlog.testing.capture_logs() as events:
+        async with serve(backend, classifier=ScriptedClassifier({HARM: ("violence", 6)})) as url:  # type: ignore[dict-item]  # its value
+            async with http.post(f"{url}/v1/chat/completions", json=asks("a private question", stream=True)) as response:
+                await response.read()
+            backend.answer = Answer.json(whole("Hi"))
+            async with http.post(f"{url}/v1/chat/completions", json=asks("a private question")) as response:
+                await response.read()
+
+    served = [event for event in events if event["event"] == "request.served"]
+    assert [event["completion_decision"] for event in served] == ["content_filter", "allow"]
+    assert {event["status"] for event in served} == {200}
+    assert "private" not in str(events)

@@ -1,0 +1,91 @@
+"""Policies with their classifiers: prompts, answers and streams are judged by the same rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from safety_proxy.documents import parse
+from safety_proxy.engine import Engine
+from safety_proxy.errors import ConfigError
+from safety_proxy.events import Chunk, End, Finish, Release, Segment
+from safety_proxy.model import Action, Category, Kind, Prompt, PromptText, Query
+from safety_proxy.policy import Policy
+from safety_proxy.policy_file import load
+from safety_proxy.relay import Collector, once
+from safety_proxy.testing import ScriptedClassifier
+
+BAD = {"bad": (Category.HATE, 4)}
+HOUSE = "{blocklists: [{name: house, terms: [forbidden word]}]}"
+LISTS = f"input: {HOUSE}\noutput: {HOUSE}"
+
+
+def policy(rest: str = "input: {}\noutput: {}", name: str = "one") -> Policy:
+    return load(parse(f"version: 1\nname: {name}\nclassifiers: [embedded]\n{rest}\n", "policy.yaml"))
+
+
+def engine(*policies: Policy, judgements: int = 256) -> Engine:
+    return Engine(policies or [policy()], {"embedded": ScriptedClassifier(BAD)}, judgements=judgements)
+
+
+def answer(text: str) -> list[Chunk]:
+    return [Chunk(0, {}, (Segment("content", text),), finished=True)]
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt((PromptText(Query(text, Kind.USER_PROMPT), "user", "messages[0].content"),))
+
+
+async def whole(engine: Engine, text: str) -> Action:
+    effects = await engine.moderate_answer(answer(text), choices=1)
+    return next((effect.decision.action for effect in effects if isinstance(effect, Finish)), Action.ALLOW)
+
+
+async def streamed(engine: Engine, text: str) -> Action:
+    sink = Collector()
+    await engine.moderate_stream(once(answer(text)), sink, choices=1)
+    return next((effect.decision.action for effect in sink.effects if isinstance(effect, Finish)), Action.ALLOW)
+
+
+@pytest.mark.parametrize(("text", "action"), [("good", Action.ALLOW), ("x" * 500 + "bad", Action.FILTER)])
+async def test_one_engine_decides_alike_on_prompt_answer_and_stream(text: str, action: Action) -> None:
+    judge = engine()
+
+    assert (await judge.moderate_prompt(prompt(text))).decision.action is action
+    assert await whole(judge, text) is action
+    assert await streamed(judge, text) is action
+
+
+async def test_a_whole_answer_of_any_length_is_judged_at_once() -> None:
+    effects = await engine().moderate_answer(answer("word " * 500_000), choices=1)
+
+    assert [type(effect) for effect in effects] == [Release, End]
+
+
+async def test_a_policys_own_blocklists_need_no_classifier_entry() -> None:
+    judge = engine(policy(LISTS))
+
+    assert await whole(judge, "a forbidden word") is Action.FILTER
+    assert (await judge.moderate_prompt(prompt("a FORBIDDEN word"))).decision.blocklists == {"house": True}
+
+
+async def test_two_policies_decide_together_each_with_lists_of_its_own() -> None:
+    other = policy(LISTS.replace("forbidden", "unspeakable"), "two")
+    judge = engine(policy(LISTS), other)
+
+    assert await whole(judge, "a forbidden word") is Action.FILTER
+    assert await whole(judge, "an unspeakable word") is Action.FILTER
+    assert await whole(judge, "a word") is Action.ALLOW
+    assert judge.identity == f"{policy(LISTS).identity}+{other.identity}"
+
+
+def test_whole_beats_buffered_and_the_holdback_fits_all_blocklists() -> None:
+    lax = policy("input: {}\noutput: {stream: {holdback: 0, context: 1}}")
+    long = policy(LISTS.replace("forbidden word", "a rather long forbidden phrase"), "two")
+
+    assert (engine(lax, long).stream.holdback, engine(lax, long).stream.context) == (30, 31)
+    assert engine(lax, policy("input: {}\noutput: {stream: {mode: whole}}", "two")).stream.mode == "whole"
+
+
+def test_a_policy_that_cannot_be_enforced_makes_no_engine() -> None:
+    with pytest.raises(ConfigError, match=r"policy\.yaml:3: classifiers\[0\]"):
+        Engine([policy()], {"other": ScriptedClassifier()})
