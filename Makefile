@@ -1,0 +1,68 @@
+# One command for each habit. `make` alone lists them. Nothing is needed but Python 3.11 or newer, with venv, and make.
+
+VENV ?= .venv
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+# Only looked for when an environment has to be made; `make PYTHON=... test` chooses another one.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then echo "$$python"; break; fi; done)
+
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types cov fmt docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## start the proxy with a scripted model and look at it; DEMO_ARGS=--once for a guided tour
+	$(BIN)/safety-proxy demo $(DEMO_ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests, but for the slow ones, and measure their coverage
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report= --cov-fail-under=0 $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-dev ## run the slow tests; that there is none is no error
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5
+
+cov: test ## run the tests and fail if branch coverage is below the gate in pyproject.toml
+	$(BIN)/coverage report
+
+lint: $(VENV)/.installed-dev ## style, formatting, and the borders between the layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.installed-dev ## mypy --strict
+	$(BIN)/mypy
+
+fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only --exit-zero
+	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-dev ## write docs/cli.md; do the links, files and targets that the documentation names exist?
+	$(BIN)/python docs/render_cli.py
+	$(BIN)/python -m pytest tests/test_project.py -k documentation
+
+clean: ## remove what was built or measured; the virtual environment stays
+	rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find safety_proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is needed and was not found" \
+		"(on Debian and Ubuntu: apt install python3-venv). To name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@"$(PYTHON)" -c '$(SUITABLE)' || { echo "$(PYTHON) is no Python of 3.11 or newer with its venv module" >&2; exit 2; }
+	"$(PYTHON)" -m venv "$(VENV)"
+
+# The package alone is enough to run it; the tools are installed when they are first needed.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing safety-proxy into $(VENV)"
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "installing safety-proxy and the tools of its developers into $(VENV)"
+	@$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/.installed
