@@ -23,6 +23,8 @@ class Segment:
     text: str
     whole: bool = False
     """Judged in one piece when its choice ends, not in windows: clients act on a tool call only then."""
+    beside: bool = False
+    """It stands beside the visible text, as logprobs do, and takes no positions of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from safety_proxy.events import Chunk, Segment
-from safety_proxy.jsontext import parse, strings
+from safety_proxy.jsontext import parse, strings, unescape
 from safety_proxy.model import Kind, Query
 from safety_proxy.normalise import INVISIBLE_RUNS, offset_of, visible
 
@@ -93,7 +94,7 @@ class Axis:
         self._policy = policy
         self._boundary = policy.first
         self._start = 0
-        self._pending: deque[tuple[str, str]] = deque()
+        self._pending: deque[Segment] = deque()
         self._channels: dict[str, _Channel] = {}
         self._whole: dict[str, list[str]] = {}
         self._loose: deque[tuple[int, Chunk]] = deque()
@@ -107,11 +108,14 @@ class Axis:
     def add(self, chunk: Chunk) -> int:
         """Append the text of *chunk*; return the position where its text ends, up to which it must be cleared to leave."""
         end_of_choice = False
+        # What stands beside the text is judged in the window where its chunk begins: its pieces are then no further apart
+        # than those chunks, and the holdback covers them as it covers the text.
+        self._pending.extend(segment for segment in chunk.segments if segment.beside)
         for segment in chunk.segments:
             if segment.whole:
                 self._whole.setdefault(segment.channel, []).append(segment.text)
                 end_of_choice = True
-            elif not self.illegible:
+            elif not segment.beside and not self.illegible:
                 self._append(segment)
         if chunk.strings or chunk.alternatives:
             self._loose.append((self.length, chunk))
@@ -121,7 +125,7 @@ class Axis:
         text = self._legible(segment.text)
         self.length += visible(text)
         for start in range(0, len(text), _BLOCK):
-            self._pending.append((segment.channel, text[start : start + _BLOCK]))
+            self._pending.append(Segment(segment.channel, text[start : start + _BLOCK]))
 
     def _legible(self, text: str) -> str:
         """*text* up to a run of invisible characters that has grown too long, also over several pieces."""
@@ -150,8 +154,8 @@ class Axis:
         """All that is left, when the choice has ended; it may hold no query."""
         fresh: dict[str, list[str]] = {}
         while self._pending:
-            channel, text = self._pending.popleft()
-            fresh.setdefault(channel, []).append(text)
+            segment = self._pending.popleft()
+            fresh.setdefault(segment.channel, []).append(segment.text)
         window = self._window(fresh, BEYOND)
         calls = tuple(query for texts in self._whole.values() for query in _whole_queries("".join(texts)))
         return Window(BEYOND, window.queries + calls)
@@ -160,17 +164,18 @@ class Axis:
         """Remove the next *positions* positions, with the invisible characters that follow them, channel by channel."""
         fresh: dict[str, list[str]] = {}
         while True:
-            channel, text = self._pending.popleft()
-            offset = offset_of(text, positions)
+            segment = self._pending.popleft()
+            text = segment.text
+            offset = len(text) if segment.beside else offset_of(text, positions)
             if offset:
-                fresh.setdefault(channel, []).append(text[:offset])
+                fresh.setdefault(segment.channel, []).append(text[:offset])
             if offset < len(text):
-                self._pending.appendleft((channel, text[offset:]))
+                self._pending.appendleft(Segment(segment.channel, text[offset:]))
                 return fresh
-            positions -= visible(text)
+            positions -= 0 if segment.beside else visible(text)
 
     def _window(self, fresh: dict[str, list[str]], end: int) -> Window:
-        goes_on = self._pending[0][0] if self._pending else None
+        goes_on = self._pending[0].channel if self._pending else None
         queries = [
             self._channels.setdefault(channel, _Channel()).query(
                 "".join(texts), self._policy.context, open_right=channel == goes_on
@@ -196,13 +201,10 @@ class Axis:
 
 
 def _whole_queries(text: str) -> Iterable[Query]:
-    """A tool call's part as it stands and, where that differs, its strings as a JSON parser reads them."""
-    if not text:
-        return
-    yield Query(text, Kind.COMPLETION)
-    try:
-        decoded = "\n".join(strings(parse(text.encode("utf-8", "replace"))))
-    except ValueError:
-        return
-    if decoded and decoded != text:
-        yield Query(decoded, Kind.COMPLETION)
+    """A tool call's part as it stands, without its escapes, and its strings alone as a JSON parser reads them."""
+    readings = [text, unescape(text)]
+    with suppress(ValueError):  # cut off, or no JSON at all
+        readings.append("\n".join(strings(parse(text.encode("utf-8", "replace")))))
+    for reading in dict.fromkeys(readings):
+        if reading:
+            yield Query(reading, Kind.COMPLETION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -60,6 +60,26 @@ def with_phrase(draw: st.DrawFn, phrase: str) -> Text:
     place = draw(st.integers(0, len(run)))
     runs[i] = (channel, run[:place] + phrase + run[place:])
     return Text(tuple(runs))
+
+
+@st.composite
+def with_extras(draw: st.DrawFn, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The same chunks, some of which also carry what takes no position: unknown strings, tokens beside the text."""
+    found = []
+    for piece in chunks:
+        number = int(str(piece.payload["number"]))
+        mark = chr(0x2800 + 0x100 * piece.choice + number)
+        extra = draw(st.sampled_from(["none", "strings", "alternatives", "beside", "invisible"]))
+        segments = {"beside": Segment("logprobs", mark, beside=True), "invisible": Segment("content", "\u200b")}
+        found.append(
+            replace(
+                piece,
+                segments=(*piece.segments, segments[extra]) if extra in segments else piece.segments,
+                strings=(mark,) if extra == "strings" else (),
+                alternatives=(mark,) if extra == "alternatives" else (),
+            )
+        )
+    return found
 
 
 @st.composite

@@ -106,15 +106,32 @@ def test_whole_segments_are_judged_at_the_end_raw_and_decoded() -> None:
     axis.add(said(("tool_call:0.arguments", '{"to": "b\\u006f'), whole=True))
     axis.add(said(("tool_call:0.arguments", 'b"}'), whole=True))
 
-    assert axis.last_window().queries == (query("send"), query('{"to": "b\\u006fb"}'), query("to\nbob"))
+    assert axis.last_window().queries == (
+        query("send"),
+        query('{"to": "b\\u006fb"}'),
+        query('{"to": "bob"}'),
+        query("to\nbob"),
+    )
     assert axis.length == 0
 
 
-def test_arguments_that_are_no_json_are_judged_as_they_stand() -> None:
+def test_arguments_that_are_cut_off_are_judged_with_and_without_their_escapes() -> None:
     axis = Axis(POLICY)
-    axis.add(said(("tool_call:0.arguments", '{"to": "bo'), whole=True))
+    axis.add(said(("tool_call:0.arguments", '{"to": "b\\u006f'), whole=True))
 
-    assert axis.last_window().queries == (query('{"to": "bo'),)
+    assert axis.last_window().queries == (query('{"to": "b\\u006f'), query('{"to": "bo'))
+
+
+def test_text_beside_the_visible_text_is_judged_with_it_and_takes_no_positions() -> None:
+    axis = Axis(POLICY)
+    chunks = [
+        Chunk(0, {}, (Segment("content", visible), Segment("logprobs", f"<{visible}>", beside=True)))
+        for visible in ("ab", "cd", "ef")
+    ]
+
+    assert windows(axis, *chunks) == [Window(4, (query("<ab><cd><ef>"), query("abcd", right=True)))]
+    assert axis.length == 6
+    assert axis.last_window().queries == (query("cdef", left=True),)
 
 
 def test_an_empty_whole_segment_holds_its_chunk_and_asks_nothing() -> None:

@@ -27,7 +27,7 @@ def read_logprobs(reading: Reading, logprobs: JSON) -> None:
         if key in {"content", "refusal"} and isinstance(value, list):
             _read_entries(reading, value)
         elif key == "tokens" and isinstance(value, list):
-            reading.echo("logprobs", "".join(token for token in value if isinstance(token, str)))
+            reading.echo("logprobs", "".join(token for token in value if isinstance(token, str)), beside=True)
             reading.unknown([token for token in value if not isinstance(token, str)])
         elif key == "top_logprobs" and isinstance(value, list):
             _read_maps(reading, value, logprobs.get("tokens"))
@@ -55,8 +55,8 @@ def _read_entries(reading: Reading, entries: Sequence[JSON]) -> None:
                 _read_alternatives(reading, value, token)
             else:
                 reading.other(key, value)
-    reading.echo("logprobs", "".join(tokens))
-    reading.echo("logprobs.bytes", b"".join(raw))
+    reading.echo("logprobs", "".join(tokens), beside=True)
+    reading.echo("logprobs.bytes", b"".join(raw), beside=True)
 
 
 def _read_alternatives(reading: Reading, entries: Iterable[JSON], chosen: JSON) -> None:

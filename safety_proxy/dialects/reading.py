@@ -94,8 +94,8 @@ class Reading:
         else:
             self.text(name, value)
 
-    def echo(self, channel: str, value: JSON | bytes) -> None:
-        """A field that may repeat the text that was read before: a text, or UTF-8."""
+    def echo(self, channel: str, value: JSON | bytes, *, beside: bool = False) -> None:
+        """A field that may repeat the text that was read before: a text, or UTF-8. *beside*: it is no visible text."""
         echo = self._echoes.get(channel)
         if echo is None:
             echo = self._echoes[channel] = Echo()
@@ -108,7 +108,7 @@ class Reading:
             text = "".join(segment.text for segment in own.segments)
         news = echo.news(text, self.said()) if text else ""
         if news:
-            self.segments.append(Segment(channel, news))
+            self.segments.append(Segment(channel, news, beside=beside))
 
     def call(self, channel: str, value: JSON) -> None:
         """A part of a tool call, which waits for the end of its choice; arguments that are no string are laid out."""

@@ -134,6 +134,8 @@ CHANNELS = [
     "function call",
     "content with logprobs",
     "bytes",
+    "tokens",
+    "text tokens",
     "text",
     "text of a chat",
     "message",
@@ -162,18 +164,6 @@ def test_no_part_of_a_phrase_is_shown_however_it_is_cut(
     events = said_in(channel, before, after, cuts, seed)
 
     assert LETTERS & set(shown(events)) == set()
-    assert finish_reasons(events) == ["content_filter"]
-
-
-@pytest.mark.parametrize("channel", ["tokens", "text tokens"])
-@given(lengths, lengths, cuttings, st.integers(0, 1000))
-def test_a_phrase_in_tokens_that_are_not_the_text_is_found(
-    channel: str, before: int, after: int, cuts: list[int], seed: int
-) -> None:
-    """Text between its pieces takes positions, so a long one may begin before the holdback; it is never shown whole."""
-    events = said_in(channel, before, after, cuts, seed)
-
-    assert PHRASE not in shown(events).replace("\n", "").replace(".", "")
     assert finish_reasons(events) == ["content_filter"]
 
 

@@ -24,6 +24,7 @@ from tests.strategies import (
     one_by_one,
     reads,
     window_policies,
+    with_extras,
     with_phrase,
 )
 
@@ -79,7 +80,7 @@ def test_no_character_is_released_before_it_was_judged_and_allowed(
     data: st.DataObject, policy: WindowPolicy, random: Random
 ) -> None:
     texts = [data.draw(numbered_texts(base=0x4E00 + 0x400 * i)) for i in range(data.draw(st.integers(1, 3)))]
-    lanes = [data.draw(chunkings(text, i)) for i, text in enumerate(texts)]
+    lanes = [data.draw(with_extras(data.draw(chunkings(text, i)))) for i, text in enumerate(texts)]
     items = data.draw(reads(data.draw(interleavings(lanes))))
     allowed: set[str] = set()
 
@@ -91,7 +92,8 @@ def test_no_character_is_released_before_it_was_judged_and_allowed(
 
     def seen(effect: Effect) -> None:
         if isinstance(effect, Release) and isinstance(effect.item, Chunk):
-            shown = {character for segment in effect.item.segments for character in segment.text}
+            texts = [segment.text for segment in effect.item.segments]
+            shown = set("".join((*texts, *effect.item.strings, *effect.item.alternatives)))
             assert shown <= allowed, shown - allowed
 
     run(policy, items, judge, random, seen=seen)
