@@ -64,8 +64,7 @@ class Load:
     @contextmanager
     def stream(self) -> Iterator[None]:
         """One open stream; it no longer counts as a call. Raises `RequestError` 503."""
-        if self.streams >= self.max_streams:
-            raise _overloaded()
+        self.require_stream()
         self.streams += 1
         self.requests -= 1
         try:
@@ -73,6 +72,11 @@ class Load:
         finally:
             self.streams -= 1
             self.requests += 1
+
+    def require_stream(self) -> None:
+        """Raise `RequestError` 503 if no further stream may be opened."""
+        if self.streams >= self.max_streams:
+            raise _overloaded()
 
 
 def _overloaded() -> RequestError:
@@ -148,6 +152,8 @@ class _Exchange:
 
     async def run(self) -> web.StreamResponse:
         """Judge the prompt, ask the backend, judge the answer."""
+        if self._asked.stream:
+            self._proxy.load.require_stream()  # before anybody is asked; the stream counts once its head has come
         judged = await self._engine.moderate_prompt(self._asked.prompt)
         self._decided("prompt", judged.decision)
         if self._engine.annotations:

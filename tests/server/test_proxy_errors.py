@@ -118,6 +118,7 @@ async def test_open_streams_are_bounded_apart_from_other_calls(
     ):
         await first.content.readany()
         assert (await post(http, url, asks(stream=True)))[0] == 503
+        assert len(backend.requests) == 1
         backend.answer = Answer.json(whole("Hi"))
         assert (await post(http, url, asks()))[0] == 200
 
