@@ -18,8 +18,9 @@ from safety_proxy.dialects import DIALECTS
 from safety_proxy.engine import Engine
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
+from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import identify, translate_errors
-from safety_proxy.server.proxy import PROXY, Load, Proxy, complete
+from safety_proxy.server.proxy import PROXY, Proxy, complete
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import (
     AzureSettings,

@@ -7,8 +7,7 @@ bytes - sent to the backend; the answer comes back through the engine, streamed 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +26,7 @@ from safety_proxy.jsontext import parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision, JSONObject
 from safety_proxy.relay import once
 from safety_proxy.server.deployments import Deployment, Deployments, Key
+from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import FACTS, REQUEST_ID
 from safety_proxy.sse import EVENT_LIMIT, SSEDecoder
 
@@ -39,48 +39,6 @@ _READABLE: Final = frozenset({"", "identity", "gzip", "deflate"})
 """Content codings of requests that aiohttp unpacks, within the limit for the body."""
 
 log = structlog.get_logger("safety_proxy.proxy")
-
-
-@dataclass(slots=True)
-class Load:
-    """How much is going on at a time; above it, callers are asked to come back."""
-
-    max_requests: int
-    max_streams: int
-    requests: int = 0
-    streams: int = 0
-
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """One call without an open stream. Raises `RequestError` 503."""
-        if self.requests >= self.max_requests:
-            raise _overloaded()
-        self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
-
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """One open stream; it no longer counts as a call. Raises `RequestError` 503."""
-        self.require_stream()
-        self.streams += 1
-        self.requests -= 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
-            self.requests += 1
-
-    def require_stream(self) -> None:
-        """Raise `RequestError` 503 if no further stream may be opened."""
-        if self.streams >= self.max_streams:
-            raise _overloaded()
-
-
-def _overloaded() -> RequestError:
-    return RequestError("too many requests at a time", status=503, code="overloaded", retry_after=1)
 
 
 @dataclass(slots=True)
