@@ -50,7 +50,7 @@ _COLOURS: Final = {Severity.SAFE: None, Severity.LOW: "yellow", Severity.MEDIUM:
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file with the classifier.")
 @click.option(
     "--kind",
-    type=click.Choice([kind.value for kind in Kind]),
+    type=click.Choice([kind.value for kind in Kind if kind is not Kind.IMAGE]),
     default=Kind.USER_PROMPT.value,
     show_default=True,
     help="What the texts are to the model: jailbreaks are looked for in user prompts, indirect attacks in documents.",

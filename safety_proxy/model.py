@@ -66,11 +66,22 @@ class Kind(StrEnum):
     """Any other text of a prompt: system, developer and assistant turns."""
     COMPLETION = "completion"
     """Written by the model."""
+    IMAGE = "image"
+    """A picture in a prompt, without text: harms are looked for, nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that came with a prompt. Its bytes are content, so they are in no representation of it."""
+
+    media_type: str
+    """``image/png`` and the like; the bytes begin as that format does."""
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One text to classify, with all that a classifier is told of it."""
+    """One text to classify, with all that a classifier is told of it; or images, whose kind is `Kind.IMAGE`."""
 
     text: str
     kind: Kind
@@ -78,6 +89,8 @@ class Query:
     """The text goes on before its first character: a match that touches this edge does not count."""
     open_right: bool = False
     """The text goes on after its last character: a match that touches this edge does not count."""
+    images: tuple[Image, ...] = ()
+    """Pictures to judge. Only a classifier with ``reads_images`` is asked about a query that has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,7 @@ ALLOWED: Final = Decision(Action.ALLOW)
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """One text of a request that the model will see."""
+    """One text of a request that the model will see, or one image."""
 
     query: Query
     role: str
@@ -170,7 +183,7 @@ class Prompt:
 
     texts: tuple[PromptText, ...]
     unreadable: tuple[str, ...] = ()
-    """Paths of the fields that hold something other than text: images, token ids, templates."""
+    """Paths of the fields that hold neither text nor an image that could be read: token ids, sound, templates, addresses."""
     prompts: int = 1
     choices: int = 1
     """How many choices the answer will have: n times the number of prompts."""

@@ -17,8 +17,8 @@ import structlog
 from safety_proxy.classifiers.base import Classifier, LocalClassifier, merge, split
 from safety_proxy.dialects.prompt import seams
 from safety_proxy.errors import ClassifierError, RequestError
-from safety_proxy.model import ALLOWED, Decision, Prompt, PromptText, Query
-from safety_proxy.policy import InputRules, Outcome, Rules, annotating, decide, strictest
+from safety_proxy.model import ALLOWED, Decision, Kind, Prompt, PromptText, Query, Verdict
+from safety_proxy.policy import InputRules, Outcome, Rules, annotating, applies, decide, strictest
 
 MAX_JUDGEMENTS: Final = 256
 """Default for the classifier calls that one prompt may cost."""
@@ -36,6 +36,23 @@ class Side:
 
     rules: Rules
     classifiers: Mapping[str, Classifier]
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether an image is judged for all that the rules ask of one: each harm that is on has a classifier for it.
+
+        A side without a harm asks nothing of an image, and what nobody is asked about nobody has read.
+        """
+        readers = {name: c for name, c in self.classifiers.items() if c.reads_images}
+        asked = [rule for category, rule in self.rules.categories.items() if applies(category, Kind.IMAGE)]
+        return bool(asked) and all(
+            any(
+                rule.category in c.reports(Kind.IMAGE)
+                for name, c in readers.items()
+                if rule.classifiers is None or name in rule.classifiers
+            )
+            for rule in asked
+        )
 
 
 class Moderator:
@@ -86,22 +103,23 @@ class PromptModerator(Moderator):
 
     def __init__(self, sides: Sequence[Side], *, judgements: int = MAX_JUDGEMENTS) -> None:
         super().__init__(sides)
-        self._rules = [side.rules for side in sides if isinstance(side.rules, InputRules)]
-        if len(self._rules) != len(self._sides):
+        self._of_input = [(side, side.rules) for side in sides if isinstance(side.rules, InputRules)]
+        if len(self._of_input) != len(self._sides):
             raise TypeError("prompts are judged by input rules")
         self._judgements = judgements
 
     async def moderate(self, prompt: Prompt) -> PromptDecision:
-        """Judge every text of a request, and the seams of its conversation.
+        """Judge every text and image of a request, and the seams of its conversation.
 
         Raises `RequestError`: 400 ``unsupported_content`` for what nobody can read, 413 for a prompt that would cost more
         classifier calls than allowed.
         """
-        if prompt.unreadable and any(rules.unreadable == "block" for rules in self._rules):
-            field = prompt.unreadable[0]
-            message = f"'{field}' holds content that no configured classifier can read"
-            raise RequestError(message, code="unsupported_content", field=field)
-        texts = [text for text in prompt.texts if text.query.text and any(rules.of(text) for rules in self._rules)]
+        self._refuse_unreadable(prompt)
+        texts = [
+            text
+            for text in prompt.texts
+            if (text.query.text or text.query.images) and any(_applied(side, rules, text) for side, rules in self._of_input)
+        ]
         texts += seams(texts)
         if not texts:
             return PromptDecision(ALLOWED, dict.fromkeys(range(prompt.prompts), ALLOWED))
@@ -112,14 +130,24 @@ class PromptModerator(Moderator):
         prompts = {index: strictest(d for i, d in decided if i == index) for index in range(prompt.prompts)}
         return PromptDecision(strictest(prompts.values()), prompts)
 
+    def _refuse_unreadable(self, prompt: Prompt) -> None:
+        """The one place where it is decided what can be read: an image is content like any other to a side that reads none."""
+        images = [text.field for text in prompt.texts if text.query.images]
+        for side, rules in self._of_input:
+            unread = [*prompt.unreadable, *(images if images and not side.reads_images else ())]
+            if unread and rules.unreadable == "block":
+                message = f"'{unread[0]}' holds content that no configured classifier can read"
+                raise RequestError(message, code="unsupported_content", field=unread[0])
+
     def _decide_texts(self, texts: Sequence[PromptText], outcomes: Mapping[int, Sequence[Outcome]]) -> list[Decision]:
         decisions: list[list[Decision]] = [[] for _ in texts]
-        for side, rules in zip(self._sides, self._rules, strict=True):
+        for side, rules in self._of_input:
             known: set[str] = set()
             for position, text in enumerate(texts):
-                said = {name: outcomes[id(c)][position] for name, c in side.classifiers.items()}
-                decision = _decide_text(rules, text, said, known)
-                decisions[position] += () if decision is None else (decision,)
+                applied = _applied(side, rules, text)
+                if applied is not None:
+                    said = {name: outcomes[id(c)][position] for name, c in side.classifiers.items()}
+                    decisions[position].append(_decide_text(rules, applied, text, said, known))
         return [strictest(on_text) for on_text in decisions]
 
     def _count(self, queries: Sequence[Query]) -> None:
@@ -128,24 +156,28 @@ class PromptModerator(Moderator):
             if classifier in self._local:
                 calls += -(-sum(len(query.text) for query in queries) // LOCAL_JUDGEMENT)
             else:
-                calls += sum(len(split(query, classifier.limit, classifier.overlap)) for query in queries)
+                calls += sum(len(part.images) or 1 for group in _parts(classifier, queries) for part in group)
         if calls > self._judgements:
             raise RequestError("the prompt is too long to be judged", status=413, code="prompt_too_long")
 
 
-def _decide_text(rules: InputRules, text: PromptText, said: Mapping[str, Outcome], known: set[str]) -> Decision | None:
-    """The decision on one text by one side; None if texts of its role are not judged.
+def _applied(side: Side, rules: InputRules, text: PromptText) -> Rules | None:
+    """What a side decides a text by. None: it has nothing to say of it, by the text's role or because it is an image."""
+    return rules.of(text) if not text.query.images or side.reads_images else None
 
-    *known* collects what the history violates. Where the policy only annotates history, a seam that begins there and
-    shows no other violation is not held against the turn that it ends in.
+
+def _decide_text(
+    rules: InputRules, applied: Rules, text: PromptText, said: Mapping[str, Outcome], known: set[str]
+) -> Decision:
+    """The decision on one text by one side.
+
+    *known* collects what the texts of the history violate. Where the policy only annotates history, a seam that begins
+    there and shows no other violation is not held against the turn that it ends in. (An image explains no words.)
     """
-    applied = rules.of(text)
-    if applied is None:
-        return None
     decision = decide(applied, said, text.query.kind)
     if rules.history == "block":
         return decision
-    if text.history:
+    if text.history and not text.query.images:
         known |= _violations(decide(rules, said, text.query.kind))
     elif text.from_history and known and _violations(decision) <= known:
         return decide(annotating(rules), said, text.query.kind)
@@ -162,17 +194,22 @@ def _violations(decision: Decision) -> set[str]:
 
 
 def _parts(classifier: Classifier, queries: Sequence[Query]) -> list[list[Query]]:
-    return [split(query, classifier.limit, classifier.overlap) for query in queries]
+    """What *classifier* is asked about each query: its parts, or nothing if there are images that it does not read."""
+    return [
+        split(query, classifier.limit, classifier.overlap) if classifier.reads_images or not query.images else []
+        for query in queries
+    ]
 
 
-def _whole(
-    classifier: Classifier, queries: Sequence[Query], parts: list[list[Query]], said: Sequence[Outcome]
-) -> list[Outcome]:
-    """The outcomes on texts from those on their parts."""
-    if len(said) == len(queries):
+def _whole(classifier: Classifier, parts: list[list[Query]], said: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes on texts from those on their parts; a verdict that says nothing on what was not asked."""
+    if all(len(group) == 1 for group in parts):
         return list(said)
     ends = list(accumulate(len(group) for group in parts))
-    return [_merged(said[end - len(group) : end], group, classifier.overlap) for group, end in zip(parts, ends, strict=True)]
+    return [
+        _merged(said[end - len(group) : end], group, classifier.overlap) if group else Verdict()
+        for group, end in zip(parts, ends, strict=True)
+    ]
 
 
 def _merged(said: Sequence[Outcome], parts: Sequence[Query], overlap: int) -> Outcome:
@@ -189,20 +226,20 @@ async def _ask(classifier: Classifier, queries: Sequence[Query]) -> list[Outcome
     parts = _parts(classifier, queries)
     flat = [part for group in parts for part in group]
     try:
-        said: Sequence[Outcome] = await classifier.classify(flat)
+        said: Sequence[Outcome] = await classifier.classify(flat) if flat else []
     except Exception as error:  # noqa: BLE001 - a classifier with a bug must not let text pass
         said = _failed(classifier, flat, error)
-    return _whole(classifier, queries, parts, said)
+    return _whole(classifier, parts, said)
 
 
 def _ask_now(classifier: LocalClassifier, queries: Sequence[Query]) -> list[Outcome]:
     parts = _parts(classifier, queries)
     flat = [part for group in parts for part in group]
     try:
-        said: Sequence[Outcome] = classifier.classify_now(flat)
+        said: Sequence[Outcome] = classifier.classify_now(flat) if flat else []
     except Exception as error:  # noqa: BLE001 - a classifier with a bug must not let text pass
         said = _failed(classifier, flat, error)
-    return _whole(classifier, queries, parts, said)
+    return _whole(classifier, parts, said)
 
 
 def _failed(classifier: Classifier, queries: Sequence[Query], error: Exception) -> list[Outcome]:

@@ -202,7 +202,7 @@ def decide(rules: Rules, outcomes: Mapping[str, Outcome], kind: Kind) -> Decisio
         found = [outcome.blocklists[name] for outcome in _verdicts(outcomes) if name in outcome.blocklists]
         if any(found):
             matched[name] = blocklist.block
-        if not found:
+        if not found and kind is not Kind.IMAGE:  # there are no words in it to be searched for
             (enforced if blocklist.block and not rules.fail_open else tolerated).append(_unsearched(outcomes))
     for outcome in _verdicts(outcomes):
         others = (name for name, found in outcome.blocklists.items() if found and name not in rules.blocklists)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from aiohttp import web
@@ -40,6 +40,7 @@ class ScriptedClassifier:
 
     *severities* and *detections* map phrases to what their occurrence means; *errors* maps phrases to the reason of a
     `ClassifierError`. With a *gate*, no verdict is given before it is set. All that was asked is kept in `asked`.
+    If it *reads_images*, a phrase occurs in an image whose bytes hold it as ASCII.
     """
 
     limit: int | None = None
@@ -53,8 +54,10 @@ class ScriptedClassifier:
         errors: Mapping[str, str] | None = None,
         gate: asyncio.Event | None = None,
         name: str = "scripted",
+        reads_images: bool = False,
     ) -> None:
         self.name = self.identity = name
+        self.reads_images = reads_images
         self.asked: list[Query] = []
         self.closed = False
         self._severities = dict(severities or {})
@@ -78,6 +81,8 @@ class ScriptedClassifier:
         self.closed = True
 
     def _verdict(self, query: Query) -> Verdict:
+        if query.images:
+            query = replace(query, text="\n".join(image.data.decode("latin-1") for image in query.images))
         for phrase, reason in self._errors.items():
             if phrase in query.text:
                 raise ClassifierError(reason)

@@ -20,6 +20,8 @@ class Classifier(Protocol):
     """Longest text it takes at once, in characters (code points); longer ones come through `split`. None: any."""
     overlap: int
     """Characters that two neighbouring parts of a split text share."""
+    reads_images: bool
+    """Whether it judges the images of a query. Who does not is never asked about a query that has any."""
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
         """The categories that every verdict on a text of this *kind* tells of."""

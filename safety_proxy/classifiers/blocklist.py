@@ -61,6 +61,7 @@ class BlocklistClassifier:
 
     limit: int | None = None
     overlap = 0
+    reads_images = False
 
     def __init__(self, lists: Sequence[Blocklist], name: str = "blocklist") -> None:
         self.name = name

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from safety_proxy.dialects.base import Dialect
+from safety_proxy.dialects.images import MAX_IMAGES, read_image
 from safety_proxy.dialects.prompt import laid_out, opaque_fields, other_fields, role_of, spoken
 from safety_proxy.dialects.reading import Reading
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
 from safety_proxy.errors import RequestError
 from safety_proxy.jsontext import as_object
-from safety_proxy.model import JSON, JSONObject, Prompt, PromptText
+from safety_proxy.model import JSON, JSONObject, Kind, Prompt, PromptText, Query
 
 _CHANNELS: Final = (
     "reasoning_content",
@@ -71,6 +72,10 @@ class ChatCompletions(Dialect):
         unreadable: list[str] = []
         for i, message in enumerate(messages):
             texts += _read_message(message, f"messages[{i}]", unreadable, history=i < last_user)
+        images = [text for text in texts if text.query.images]
+        if len(images) > MAX_IMAGES:
+            unreadable += [text.field for text in images[MAX_IMAGES:]]
+            texts = [text for text in texts if not text.query.images] + images[:MAX_IMAGES]
         known = _KNOWN | {"model"} if METADATA_SHAPE.fullmatch(str(body.get("model") or "")) else _KNOWN
         texts += other_fields(body, known)
         return Prompt(tuple(texts), (*unreadable, *opaque_fields(body)), prompts=1, choices=n)
@@ -161,14 +166,18 @@ def _read_content(content: JSON, field: str, role: str, unreadable: list[str], *
 
 
 def _read_part(part: JSONObject, field: str, role: str, unreadable: list[str], *, history: bool) -> Iterator[PromptText]:
-    """A text part is spoken; of any other type nobody here knows what the model makes of it, so it is unreadable.
+    """A text part is spoken, and an image that can be read is an image; what the model makes of any other part nobody here
+    knows, so it is unreadable.
 
     Whatever strings it has besides are judged all the same.
     """
-    media = {key for key, value in part.items() if key in _MEDIA and value is not None}
+    media = frozenset(key for key, value in part.items() if key in _MEDIA and value is not None)
     kind = part.get("type", "text")
     text_key = _SPOKEN_PARTS.get(kind) if isinstance(kind, str) else None
-    if text_key is None or media:
+    image = read_image(part, media)
+    if image is not None:
+        yield PromptText(Query("", Kind.IMAGE, images=(image,)), role_of(role), field, history)
+    elif text_key is None or media:
         unreadable.append(field)
     if text_key is not None and text_key in part:
         text = part[text_key]

@@ -14,7 +14,7 @@ METADATA_SHAPE: Final = re.compile(r"[A-Za-z0-9_.:/@-]{0,128}")
 _ENVELOPE = "id object created model system_fingerprint service_tier choices usage index delta message text finish_reason"
 _MESSAGES = """role system developer user assistant tool function content refusal name tool_call_id tool_calls function_call
     type arguments input custom reasoning reasoning_content audio transcript annotations parts image_url
-    input_text output_text data expires_at url_citation url start_index end_index"""
+    input_text output_text data detail expires_at url_citation url start_index end_index"""
 _REASONS = """stop length content_filter content_filter_error error tool_call eos eos_token abort stop_sequence matched_stop
     end_turn model_length insufficient_system_resource"""
 _LOGPROBS = """logprobs tokens token token_logprobs top_logprobs text_offset text_offsets bytes logprob rank decoded_token

@@ -14,6 +14,7 @@ class Remote:
     name = identity = "remote"
     limit: int | None = None
     overlap = 0
+    reads_images = False
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
         return frozenset()

@@ -32,6 +32,7 @@ class EmbeddedClassifier:
 
     limit: int | None = None
     overlap: int = 0
+    reads_images = False
 
     def __init__(self, name: str = "embedded", model: Model | None = None) -> None:
         self.name = name
