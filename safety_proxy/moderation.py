@@ -131,7 +131,7 @@ class PromptModerator(Moderator):
         return PromptDecision(strictest(prompts.values()), prompts)
 
     def _refuse_unreadable(self, prompt: Prompt) -> None:
-        """The one place where it is decided what can be read: an image is content like any other to a side that reads none."""
+        """What can be read is decided here and nowhere else: images are opaque to a side that does not read them."""
         images = [text.field for text in prompt.texts if text.query.images]
         for side, rules in self._of_input:
             unread = [*prompt.unreadable, *(images if images and not side.reads_images else ())]

@@ -1,20 +1,30 @@
 """Azure AI Content Safety, through the official SDK's async client.
 
-Two questions are put to the service: ``text:analyze`` for the four harms at eight levels, and ``text:shieldPrompt`` for
-attacks: jailbreaks in what users write, indirect attacks in documents. The SDK has no method for the second one; it goes
-through the same client as a request of its own (REST reference, api-version 2024-09-01).
+Three questions are put to the service: ``text:analyze`` for the four harms at eight levels; ``text:shieldPrompt`` for
+attacks, which are jailbreaks in what users write and indirect attacks in documents; and ``image:analyze`` for the four
+harms of an image at four levels. The SDK has no method for the second one; it goes through the same client as a request
+of its own (REST reference, api-version 2024-09-01).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from azure.ai.contentsafety.aio import ContentSafetyClient
-from azure.ai.contentsafety.models import AnalyzeTextOptions, AnalyzeTextOutputType, TextCategory
+from azure.ai.contentsafety.models import (
+    AnalyzeImageOptions,
+    AnalyzeImageOutputType,
+    AnalyzeTextOptions,
+    AnalyzeTextOutputType,
+    ImageData,
+    TextCategory,
+)
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import (
     IncompleteReadError,
@@ -27,20 +37,28 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
+from safety_proxy.classifiers.base import merge
 from safety_proxy.errors import ClassifierError
-from safety_proxy.model import HARMS, Category, Kind, Query, Verdict
+from safety_proxy.model import HARMS, Category, Image, Kind, Query, Verdict
 
 _API_VERSION: Final = "2024-09-01"
-"""The one stable version that has ``text:shieldPrompt``; ``text:analyze`` is the same in all."""
+"""The one stable version that has ``text:shieldPrompt``; the other two are the same in all."""
 _LIMIT: Final = 10_000
 """Code points that the service takes in one text."""
+_IMAGE_BYTES: Final = 4 * 1024 * 1024
+_IMAGE_SIDES: Final = range(50, 7200 + 1)
+"""Pixels that either side of an image may have. The REST reference says 2048 at most, the service's page on limits 7200:
+what lies between is for the service to say."""
 _HARMS: Final[Mapping[str, Category]] = {
     TextCategory.HATE: Category.HATE,
     TextCategory.SELF_HARM: Category.SELF_HARM,
     TextCategory.SEXUAL: Category.SEXUAL,
     TextCategory.VIOLENCE: Category.VIOLENCE,
 }
+"""Images have the same words for them."""
 _HIGHEST: Final = 7
+_SIZES: Final = {"image/png": (struct.Struct(">II"), 16), "image/gif": (struct.Struct("<HH"), 6)}
+"""How and where width and height are written, in the formats that always have them at one place."""
 _SHIELDS: Final[Mapping[Kind, Category]] = {
     Kind.USER_PROMPT: Category.JAILBREAK,
     Kind.DOCUMENT: Category.INDIRECT_ATTACK,
@@ -53,7 +71,7 @@ _BROKEN: Final = (ServiceRequestError, ServiceResponseError, IncompleteReadError
 _BACKOFF: Final = 0.1
 """Seconds before a second try that the service did not date."""
 
-_Question: TypeAlias = Callable[[Query], Awaitable[Verdict]]
+_Question: TypeAlias = Callable[[], Awaitable[Verdict]]
 
 
 class AzureContentSafetyClassifier:
@@ -67,12 +85,14 @@ class AzureContentSafetyClassifier:
     what was not. Only if nothing at all could be decided, `classify` raises ClassifierError.
 
     A blank text is clean without asking: the service answers 400 to an empty one, and there is nothing in it to judge.
+    An image is ``rejected`` without asking if it is known to be larger or smaller than the service takes.
 
     No content is logged: the SDK's log of requests is taken out of its pipeline, its log of bodies is off.
     """
 
     limit: int | None = _LIMIT
     overlap = 1_000
+    reads_images = True
 
     def __init__(self, name: str, endpoint: str, key: str, timeout: float = 2.0, concurrency: int = 32) -> None:
         endpoint = endpoint.rstrip("/")  # the SDK would ask for //contentsafety
@@ -90,7 +110,7 @@ class AzureContentSafetyClassifier:
         )
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
-        """The four harms, and the attack that a text of this *kind* can be."""
+        """The four harms, and the attack that a text of this *kind* can be. Of images the harms alone."""
         return HARMS | {_SHIELDS[kind]} if kind in _SHIELDS else HARMS
 
     async def classify(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
@@ -111,22 +131,31 @@ class AzureContentSafetyClassifier:
         await self._client.close()
 
     async def _judge(self, query: Query, deadline: float) -> Verdict:
+        if not query.images:
+            return await self._judge_text(query, deadline)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._ask(partial(self._look_at, image), HARMS, deadline)) for image in query.images]
+            if query.text.strip():
+                tasks.append(group.create_task(self._judge_text(query, deadline)))
+        return merge([task.result() for task in tasks])
+
+    async def _judge_text(self, query: Query, deadline: float) -> Verdict:
         shield = _SHIELDS.get(query.kind)
         if not query.text.strip():
             return Verdict(dict.fromkeys(HARMS, 0), {} if shield is None else {shield: False})
         if shield is None:
-            return await self._ask(self._analyse, query, HARMS, deadline)
+            return await self._ask(partial(self._analyse, query), HARMS, deadline)
         async with asyncio.TaskGroup() as group:
-            analysing = group.create_task(self._ask(self._analyse, query, HARMS, deadline))
-            shielding = group.create_task(self._ask(self._shield, query, {shield}, deadline))
+            analysing = group.create_task(self._ask(partial(self._analyse, query), HARMS, deadline))
+            shielding = group.create_task(self._ask(partial(self._shield, query), {shield}, deadline))
         harms, attack = analysing.result(), shielding.result()
         return Verdict(harms.severities, attack.detections, failures={**harms.failures, **attack.failures})
 
-    async def _ask(self, question: _Question, query: Query, categories: Collection[Category], deadline: float) -> Verdict:
+    async def _ask(self, question: _Question, categories: Collection[Category], deadline: float) -> Verdict:
         """The answer to *question*; if there is none, a verdict that says why not."""
         try:
             async with asyncio.timeout_at(deadline), self._places:
-                return await question(query)
+                return await question()
         except ClassifierError as error:
             reason = error.reason
         except (TimeoutError, ServiceRequestTimeoutError, ServiceResponseTimeoutError):
@@ -144,6 +173,17 @@ class AzureContentSafetyClassifier:
         answer = await self._client.analyze_text(options)
         return _read_harms(answer.get("categoriesAnalysis"))
 
+    async def _look_at(self, image: Image) -> Verdict:
+        if len(image.data) > _IMAGE_BYTES or any(side not in _IMAGE_SIDES for side in _sides(image)):
+            raise ClassifierError("rejected", "an image is larger or smaller than the service takes")
+        options = AnalyzeImageOptions(
+            image=ImageData(content=image.data),
+            categories=list(_HARMS),
+            output_type=AnalyzeImageOutputType.FOUR_SEVERITY_LEVELS,
+        )
+        answer = await self._client.analyze_image(options)
+        return _read_harms(answer.get("categoriesAnalysis"))
+
     async def _shield(self, query: Query) -> Verdict:
         body = {"documents": [query.text]} if query.kind is Kind.DOCUMENT else {"userPrompt": query.text}
         request = HttpRequest("POST", "/text:shieldPrompt", params={"api-version": _API_VERSION}, json=body)
@@ -153,6 +193,14 @@ class AzureContentSafetyClassifier:
         else:
             analysis = answer.get("userPromptAnalysis")
         return _read_attack(_SHIELDS[query.kind], analysis)
+
+
+def _sides(image: Image) -> tuple[int, ...]:
+    """Width and height in pixels; nothing where they would have to be looked for."""
+    layout, place = _SIZES.get(image.media_type, (None, 0))
+    if layout is None or len(image.data) < place + layout.size:
+        return ()
+    return layout.unpack_from(image.data, place)
 
 
 def _read_harms(analysis: Sequence[Mapping[str, Any]] | None) -> Verdict:

@@ -166,10 +166,9 @@ def _read_content(content: JSON, field: str, role: str, unreadable: list[str], *
 
 
 def _read_part(part: JSONObject, field: str, role: str, unreadable: list[str], *, history: bool) -> Iterator[PromptText]:
-    """A text part is spoken, and an image that can be read is an image; what the model makes of any other part nobody here
-    knows, so it is unreadable.
+    """A text part is spoken, inline images are images; what the model makes of any other part nobody here knows.
 
-    Whatever strings it has besides are judged all the same.
+    So that is unreadable. Whatever strings a part has besides are judged all the same.
     """
     media = frozenset(key for key, value in part.items() if key in _MEDIA and value is not None)
     kind = part.get("type", "text")

@@ -54,7 +54,7 @@ def read_image(part: JSONObject, media: frozenset[str]) -> Image | None:
 
 
 def read_data_url(url: JSON) -> Image | None:
-    """The image that a ``data:`` URL holds; None for any other URL, and for what is broken, too large or not what it says."""
+    """The image in a ``data:`` URL; None for any other URL, and for data that is broken, too large or not what it says."""
     if not isinstance(url, str):
         return None
     head = _DATA_URL.match(url)

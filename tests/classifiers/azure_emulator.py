@@ -1,11 +1,13 @@
 """A stand-in for a Content Safety resource on loopback: the REST API as the service documents it, and its faults.
 
-Severities are scripted by words: each of `WORDS` in a text has its harm and its severity, each of `ATTACKS` is an attack.
+Severities are scripted by words: each of `WORDS` in a text, or in the bytes of an image, has its harm and its severity,
+each of `ATTACKS` is an attack.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,7 +27,13 @@ WORDS: Final[Mapping[str, tuple[str, int]]] = {
 ATTACKS: Final = ("ignore all rules",)
 ANALYSE: Final = "/contentsafety/text:analyze"
 SHIELD: Final = "/contentsafety/text:shieldPrompt"
-_VERSIONS: Final = {ANALYSE: {"2023-10-01", "2024-09-01"}, SHIELD: {"2024-09-01"}}
+LOOK: Final = "/contentsafety/image:analyze"
+_VERSIONS: Final = {
+    ANALYSE: {"2023-10-01", "2024-09-01"},
+    LOOK: {"2023-10-01", "2024-09-01"},
+    SHIELD: {"2024-09-01"},
+}
+_IMAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,9 @@ class AzureEmulator:
         """A client left before its answer."""
         self.endpoint = ""
         self._faults: dict[str, Fault] = {}
-        app = web.Application()
+        app = web.Application(client_max_size=2 * _IMAGE_BYTES)
         app.router.add_post(ANALYSE, self._serve(self._analyse))
+        app.router.add_post(LOOK, self._serve(self._look_at))
         app.router.add_post(SHIELD, self._serve(self._shield))
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
 
@@ -158,12 +167,17 @@ class AzureEmulator:
         if not isinstance(text, str) or not text.strip() or len(text) > LIMIT:
             return refusal(400, "InvalidRequestBody", "The text field is required and at most 10000 characters long.")
         step = 1 if body.get("outputType") == "EightSeverityLevels" else 2
-        severities = dict.fromkeys(body.get("categories") or ["Hate", "SelfHarm", "Sexual", "Violence"], 0)
-        for word, (harm, severity) in WORDS.items():
-            if word in text and harm in severities:
-                severities[harm] = max(severities[harm], severity // step * step)
-        analysis = [{"category": harm, "severity": severity} for harm, severity in severities.items()]
-        return web.json_response({"blocklistsMatch": [], "categoriesAnalysis": analysis})
+        return web.json_response({"blocklistsMatch": [], "categoriesAnalysis": _analysis(text, body, step)})
+
+    def _look_at(self, body: Mapping[str, Any]) -> web.Response:
+        image = body.get("image") or {}
+        try:
+            data = base64.b64decode(image["content"], validate=True)
+        except (KeyError, ValueError):
+            return refusal(400, "InvalidRequestBody", "The image content is required.")
+        if not data or len(data) > _IMAGE_BYTES or body.get("outputType") not in {None, "FourSeverityLevels"}:
+            return refusal(400, "InvalidImageSize", "The image is empty or larger than 4 MB.")
+        return web.json_response({"categoriesAnalysis": _analysis(data.decode("latin-1"), body, 2)})
 
     def _shield(self, body: Mapping[str, Any]) -> web.Response:
         prompt, documents = body.get("userPrompt"), body.get("documents")
@@ -178,6 +192,14 @@ class AzureEmulator:
                 {"attackDetected": any(attack in text for attack in ATTACKS)} for text in documents
             ]
         return web.json_response(answer)
+
+
+def _analysis(text: str, body: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
+    severities = dict.fromkeys(body.get("categories") or ["Hate", "SelfHarm", "Sexual", "Violence"], 0)
+    for word, (harm, severity) in WORDS.items():
+        if word in text and harm in severities:
+            severities[harm] = max(severities[harm], severity // step * step)
+    return [{"category": harm, "severity": severity} for harm, severity in severities.items()]
 
 
 def refusal(status: int, code: str, message: str) -> web.Response:
