@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from safety_proxy.model import ALLOWED, HARMS, Action, Category, Severity, Verdict
+from safety_proxy.model import ALLOWED, HARMS, Action, Category, Image, Kind, Query, Severity, Verdict
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_an_action_is_the_finish_reason_that_a_client_sees() -> None:
 
 def test_harms_have_a_severity_and_all_other_categories_are_found_or_not() -> None:
     assert {category.value for category in HARMS} == {"hate", "sexual", "violence", "self_harm"}
+
+
+def test_what_an_image_shows_is_in_no_representation() -> None:
+    assert "secret" not in repr(Query("", Kind.IMAGE, images=(Image("image/png", b"secret"),)))

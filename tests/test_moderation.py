@@ -12,6 +12,7 @@ from safety_proxy.model import Action, Category, Decision, Kind, Prompt, PromptT
 from safety_proxy.moderation import Moderator, PromptModerator, Side
 from safety_proxy.policy import InputRules, Rule, Rules
 from safety_proxy.testing import ScriptedClassifier
+from tests.pictures import looked_at
 
 HATE = {Category.HATE: Rule(Category.HATE)}
 
@@ -258,3 +259,141 @@ async def test_an_error_with_categories_keeps_them() -> None:
     both = {"a": Half(), "b": ScriptedClassifier()}
 
     assert (await decided(Moderator([Side(rules("a", "b"), both)]), "x")).action is Action.ALLOW
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+def shows(*scenes: str, role: str = "user", history: bool = False) -> PromptText:
+    return PromptText(looked_at(*scenes), role, f"image of {role}", history)
+
+
+def harms(*categories: Category, only: str | None = None) -> dict[Category, Rule]:
+    return {each: Rule(each, classifiers=None if only is None else frozenset({only})) for each in categories}
+
+
+def side(categories: dict[Category, Rule], /, unreadable: str = "block", **classifiers: ScriptedClassifier) -> Side:
+    rules = InputRules(categories=categories, classifiers=tuple(classifiers), unreadable=unreadable)  # type: ignore[arg-type]  # one of two words
+    return Side(rules, classifiers)
+
+
+def reader(**options: object) -> ScriptedClassifier:
+    return ScriptedClassifier(BAD, reads_images=True, **options)  # type: ignore[arg-type]  # of a test
+
+
+async def test_each_image_is_judged_by_itself_and_asked_of_those_alone_who_read_images() -> None:
+    blind, seeing = Limited(BAD), reader()
+    moderator = PromptModerator([side(HATE, blind=blind, seeing=seeing)])
+    asked = Prompt((says("what is this?"), shows("good"), shows("good, too")))
+
+    assert (await moderator.moderate(asked)).decision.action is Action.ALLOW
+    assert [query.images for query in blind.asked if query.images] == []
+    assert [query for query in seeing.asked if query.images] == [looked_at("good"), looked_at("good, too")]
+    decision = (await moderator.moderate(Prompt((says("hi"), shows("good"), shows("bad"))))).decision
+    assert (decision.action, decision.annotations[Category.HATE].severity) == (Action.FILTER, 4)
+
+
+async def test_what_one_says_of_a_long_text_is_not_taken_for_what_it_says_of_an_image() -> None:
+    """A text in two parts beside an image that is not asked about: as many verdicts as queries, and not one to one."""
+    blind = Limited({"tail": (Category.HATE, 6)})
+    moderator = PromptModerator([side(HATE, blind=blind, seeing=reader())])
+    judged = await moderator.moderate(Prompt((shows("good"), says("in the very tail"))))
+
+    assert [query.text for query in blind.asked] == ["in the ver", " very tail"]
+    assert judged.decision.annotations[Category.HATE].severity == 6
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_who_reads_no_images_is_not_asked_at_all_if_there_is_nothing_else(local: bool) -> None:
+    blind = Local() if local else ScriptedClassifier()
+    moderator = Moderator([Side(rules("blind"), {"blind": blind})])
+    decision = moderator.judge([looked_at("good")])
+    decision = decision if isinstance(decision, Decision) else await decision
+
+    assert (decision.action, decision.error) == (Action.FAIL, "missing_category")
+    assert blind.asked == []
+
+
+async def test_an_image_that_nobody_reads_is_refused_by_name_unless_the_policy_lets_it_pass() -> None:
+    blind = ScriptedClassifier()
+    prompt = Prompt((says("hi"), shows("bad")))
+    with pytest.raises(RequestError) as caught:
+        await PromptModerator([side(HATE, blind=blind)]).moderate(prompt)
+
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_content")
+    assert caught.value.field == "image of user"
+    assert blind.asked == []
+    judged = await PromptModerator([side(HATE, "allow", blind=blind)]).moderate(prompt)
+    assert judged.decision.action is Action.ALLOW
+    assert [query.text for query in blind.asked] == ["hi"]
+    only = await PromptModerator([side(HATE, "allow", blind=blind)]).moderate(Prompt((shows("bad"),)))
+    assert only.decision.action is Action.ALLOW
+
+
+class HalfBlind(ScriptedClassifier):
+    """Reads images, for violence alone."""
+
+    def reports(self, kind: Kind, /) -> frozenset[Category]:
+        return frozenset({Category.VIOLENCE}) if kind is Kind.IMAGE else super().reports(kind)
+
+
+@pytest.mark.parametrize(
+    ("categories", "seeing", "reads"),
+    [
+        (harms(Category.HATE), reader(), True),
+        (harms(Category.HATE, only="seeing"), reader(), True),
+        (harms(Category.HATE, Category.JAILBREAK), reader(), True),
+        (harms(Category.HATE, only="blind"), reader(), False),
+        (harms(Category.HATE) | harms(Category.VIOLENCE, only="blind"), reader(), False),
+        (harms(Category.VIOLENCE), HalfBlind(reads_images=True), True),
+        (harms(Category.VIOLENCE, Category.HATE), HalfBlind(reads_images=True), False),
+        (harms(Category.JAILBREAK), reader(), False),
+        ({}, reader(), False),
+    ],
+)
+def test_a_side_reads_images_if_somebody_looks_for_every_harm_that_is_on(
+    categories: dict[Category, Rule], seeing: ScriptedClassifier, reads: bool
+) -> None:
+    assert side(categories, blind=ScriptedClassifier(), seeing=seeing).reads_images is reads
+
+
+async def test_of_two_sides_one_that_reads_no_images_refuses_them_or_leaves_them_to_the_other() -> None:
+    seeing = side(HATE, seeing=reader())
+    with pytest.raises(RequestError):
+        await PromptModerator([seeing, side(HATE, blind=ScriptedClassifier())]).moderate(Prompt((shows("good"),)))
+    both = PromptModerator([seeing, side(HATE, "allow", blind=ScriptedClassifier())])
+
+    assert (await both.moderate(Prompt((shows("good"),)))).decision.action is Action.ALLOW
+    assert (await both.moderate(Prompt((shows("bad"),)))).decision.action is Action.FILTER
+
+
+async def test_a_classifier_that_fails_leaves_an_image_undecided() -> None:
+    seeing = reader(errors={"good": "timeout"})
+    decision = (await PromptModerator([side(HATE, seeing=seeing)]).moderate(Prompt((shows("good"),)))).decision
+
+    assert (decision.action, decision.error) == (Action.FAIL, "timeout")
+
+
+async def test_images_count_as_judgements_of_those_who_read_them() -> None:
+    moderator = PromptModerator([side(HATE, blind=ScriptedClassifier(), seeing=reader())], judgements=3)
+    await moderator.moderate(Prompt((shows("a", "b", "c"),)))
+    with pytest.raises(RequestError) as caught:
+        await moderator.moderate(Prompt((shows("a", "b"), shows("c", "d"))))
+
+    assert caught.value.status == 413
+
+
+async def test_images_of_roles_left_out_and_of_annotated_history_are_treated_like_texts() -> None:
+    seeing = reader()
+    moderator = prompts(seeing, roles=frozenset({"user"}), history="annotate")
+    judged = await moderator.moderate(Prompt((shows("bad", role="system"), shows("bad", history=True), says("hi"))))
+
+    assert judged.decision.action is Action.ALLOW
+    assert judged.decision.annotations[Category.HATE].severity == 4
+    assert [query.images for query in seeing.asked if query.images] == [looked_at("bad").images]
+
+
+async def test_an_image_of_the_history_does_not_excuse_a_phrase_that_ends_in_the_last_turn() -> None:
+    texts = (shows("bad", history=True), says("so ba", history=True), says("d it is"))
+
+    assert (await prompts(reader(), history="annotate").moderate(Prompt(texts))).decision.action is Action.FILTER

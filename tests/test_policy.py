@@ -384,3 +384,12 @@ def test_a_list_of_a_classifiers_own_filters_when_it_matches() -> None:
     assert (decision.action, decision.blocklists) == (Action.FILTER, {"house": True})
     annotated = decide(annotating(rules), said, Kind.COMPLETION)
     assert (annotated.action, annotated.blocklists) == (Action.ALLOW, {"house": False})
+
+
+def test_a_list_is_not_searched_for_in_an_image_but_a_match_counts() -> None:
+    rules = Rules(categories={HATE: Rule(HATE)}, blocklists={"house": Blocklist("house", ("x",))})
+
+    assert decide(rules, {"a": Verdict({HATE: 0})}, Kind.MESSAGE).action is Action.FAIL
+    assert decide(rules, {"a": Verdict({HATE: 0})}, Kind.IMAGE).action is Action.ALLOW
+    assert decide(rules, {"a": Verdict({HATE: 0}, blocklists={"house": True})}, Kind.IMAGE).action is Action.FILTER
+    assert decide(rules, {"a": Verdict()}, Kind.IMAGE).error == "missing_category"

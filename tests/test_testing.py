@@ -13,6 +13,7 @@ from safety_proxy.model import ALLOWED, Category, Kind, Query, Span
 from safety_proxy.stream import StreamFilter
 from safety_proxy.testing import Answer, FakeBackend, ScriptedClassifier, drive, occurs
 from safety_proxy.windows import WindowPolicy
+from tests.pictures import looked_at
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,11 @@ async def test_the_fake_backend_streams_waits_and_breaks_off(http: aiohttp.Clien
 async def _http() -> object:
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+async def test_the_scripted_classifier_finds_phrases_in_the_bytes_of_images() -> None:
+    classifier = ScriptedClassifier({"bad": (Category.HATE, 4)}, reads_images=True)
+    bad, good = await classifier.classify([looked_at("good", "bad"), looked_at("good")])
+
+    assert (bad.severities[Category.HATE], good.severities[Category.HATE]) == (4, 0)
+    assert not ScriptedClassifier().reads_images

@@ -104,6 +104,7 @@ class TestVerdicts:
         classifier: Classifier = make(name="mine")
         assert not isinstance(classifier, LocalClassifier)
         assert (classifier.name, classifier.limit, classifier.overlap) == ("mine", 10_000, 1_000)
+        assert classifier.reads_images
 
     async def test_the_identity_tells_endpoints_apart_and_holds_no_secret(self, make: Make) -> None:
         one, same, other = make(), make(name="x", key="secret", timeout=1.0), make(endpoint="https://elsewhere.invalid")

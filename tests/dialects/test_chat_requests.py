@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_proxy.dialects.chat_completions import ChatCompletions
+from safety_proxy.dialects.images import MAX_IMAGES
 from safety_proxy.errors import RequestError
-from safety_proxy.model import JSON, JSONObject, Kind, Prompt, PromptText
+from safety_proxy.model import JSON, JSONObject, Kind, Prompt, PromptText, Query
+from tests.pictures import data_url, picture, png
 
 WORD = "xyzzy"
 
@@ -97,7 +99,7 @@ def test_parts_are_spoken_one_by_one() -> None:
 
 UNREADABLE_PARTS: dict[str, JSONObject] = {
     "remote image": {"type": "image_url", "image_url": {"url": "https://example.org/cat.png", "detail": "high"}},
-    "image as a string": {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
+    "image that is none": {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
     "sound": {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
     "file": {"type": "file", "file": {"file_data": "AAAA", "filename": WORD}},
     "unknown type": {"type": "dream", "text": WORD},
@@ -117,6 +119,33 @@ def test_parts_that_nobody_can_read_are_named_and_their_words_judged_all_the_sam
     assert prompt.unreadable == ("messages[0].content[1]",)
     assert bool(find(prompt)) == (WORD in str(part))
     assert [text for text in prompt.texts if "AAAA" in text.query.text] == []
+
+
+def test_an_inline_image_has_the_place_and_role_of_its_message_and_its_words_are_judged() -> None:
+    image: JSONObject = {"type": "image_url", "image_url": {"url": data_url(png()), "detail": "high"}}
+    named: JSONObject = {"type": "image_url", "image_url": {"url": data_url(png()), "format": WORD}, "name": WORD}
+    parts: list[JSON] = [{"type": "text", "text": "what is this?"}, image]
+    prompt = read(ask(said("tool", parts), user(["and this?", named])))
+    images = [text for text in prompt.texts if text.query.images]
+
+    assert [text.query for text in images] == [Query("", Kind.IMAGE, images=(picture(),))] * 2
+    assert [(text.field, text.role, text.history, text.spoken) for text in images] == [
+        ("messages[0].content[1]", "tool", True, False),
+        ("messages[1].content[1]", "user", False, False),
+    ]
+    assert [text.query.text for text in prompt.texts if text.field == "messages[0].content[1]"] == [""]
+    assert [(text.field, text.query.kind) for text in find(prompt)] == [("messages[1].content[1]", Kind.USER_PROMPT)]
+    assert prompt.unreadable == ()
+
+
+def test_so_many_images_are_read_and_no_more() -> None:
+    image: JSONObject = {"type": "image_url", "image_url": {"url": data_url(png())}}
+    asked = read(ask(user([image] * MAX_IMAGES)))
+    more = read(ask(user([*[image] * MAX_IMAGES, "hi", image])))
+
+    assert [prompt.unreadable for prompt in (asked, more)] == [(), (f"messages[0].content[{MAX_IMAGES + 1}]",)]
+    assert [sum(bool(text.query.images) for text in prompt.texts) for prompt in (asked, more)] == [MAX_IMAGES] * 2
+    assert find(more, "hi")
 
 
 @pytest.mark.parametrize("field", ["audio", "images", "image_url", "files"])

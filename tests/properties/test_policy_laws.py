@@ -54,8 +54,8 @@ def some_rules(draw: st.DrawFn) -> Rules:
 
 def enforced(rules: Rules, kind: Kind) -> bool:
     """Whether anything in *rules* can withhold a text of *kind*."""
-    return any(rule.block and applies(category, kind) for category, rule in rules.categories.items()) or any(
-        blocklist.block for blocklist in rules.blocklists.values()
+    return any(rule.block and applies(category, kind) for category, rule in rules.categories.items()) or (
+        kind is not Kind.IMAGE and any(blocklist.block for blocklist in rules.blocklists.values())
     )
 
 
