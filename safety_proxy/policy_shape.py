@@ -128,7 +128,7 @@ class InputShape(SideShape):
     history: Effect = "block"
     """What a violation in the turns before the last user turn leads to."""
     unreadable: OnError = "block"
-    """What becomes of a request with content that no classifier can read: images, token ids, templates."""
+    """What becomes of content that no classifier of the policy can read: images, sound, token ids, templates."""
     block_as: Literal["error", "completion"] = "error"
     """What a filtered prompt is answered with: HTTP 400, or a completion without text."""
     jailbreak: Detection | _Unwritten = _WRITTEN
