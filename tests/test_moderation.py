@@ -295,12 +295,13 @@ async def test_each_image_is_judged_by_itself_and_asked_of_those_alone_who_read_
 
 async def test_what_one_says_of_a_long_text_is_not_taken_for_what_it_says_of_an_image() -> None:
     """A text in two parts beside an image that is not asked about: as many verdicts as queries, and not one to one."""
-    blind = Limited({"tail": (Category.HATE, 6)})
-    moderator = PromptModerator([side(HATE, blind=blind, seeing=reader())])
-    judged = await moderator.moderate(Prompt((shows("good"), says("in the very tail"))))
+    blind = Limited(detections={"trick": Category.JAILBREAK})
+    moderator = PromptModerator([side(harms(Category.HATE, Category.JAILBREAK), blind=blind, seeing=reader())])
+    judged = await moderator.moderate(Prompt((shows("good"), says("a trick, I said"))))
 
-    assert [query.text for query in blind.asked] == ["in the ver", " very tail"]
-    assert judged.decision.annotations[Category.HATE].severity == 6
+    assert [query.text for query in blind.asked] == ["a trick, I", "k, I said"]
+    assert judged.decision.action is Action.FILTER
+    assert judged.decision.annotations[Category.JAILBREAK].detected
 
 
 @pytest.mark.parametrize("local", [True, False])
