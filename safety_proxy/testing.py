@@ -172,10 +172,10 @@ class Answer:
 
 
 class FakeBackend:
-    """A model server on loopback that gives `answer` to every request and remembers what it was asked."""
+    """A model server on loopback that gives `answer`, the same or one for each request, and remembers what it was asked."""
 
     def __init__(self, answer: Answer | None = None) -> None:
-        self.answer = answer or Answer.stream()
+        self.answer: Answer | Callable[[Request], Answer] = answer or Answer.stream()
         self.requests: list[Request] = []
         self.left = asyncio.Event()
         """Set when a client closed its connection before the answer's end."""
@@ -202,9 +202,10 @@ class FakeBackend:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = as_object(parse(await request.read() or b"{}"))
-        self.requests.append(Request(request.path, request.headers, body))
+        asked = Request(request.path, request.headers, body)
+        self.requests.append(asked)
         self.asked.set()
-        answer = self.answer
+        answer = self.answer if isinstance(self.answer, Answer) else self.answer(asked)
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         try:
             if answer.head_after is not None:

@@ -1,7 +1,7 @@
 """Wire formats: one file for each endpoint's.
 
-``base`` is what they share; ``prompt`` and ``reading`` tell which strings are text; ``codec`` is a stream's half;
-``annotations`` alone knows Azure's shapes.
+``base`` is what they share; ``parameters`` has the rules for a request's parameters; ``prompt`` and ``reading`` tell which
+strings are text; ``codec`` is a stream's half; ``annotations`` alone knows Azure's shapes.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ A `Dialect` is one wire format of one endpoint. It is stateless and knows no pol
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from safety_proxy.dialects.annotations import annotated, filter_results
 from safety_proxy.dialects.logprobs import read_logprobs
+from safety_proxy.dialects.parameters import Rule, require_valid
 from safety_proxy.dialects.reading import Echo, Reading, figures
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
 from safety_proxy.errors import BackendError, RequestError
@@ -28,8 +29,10 @@ ENVELOPE: Final[tuple[str, ...]] = ("id", "object", "created", "model", "system_
 """Fields of an event that each of its choices keeps when an event with several is taken apart."""
 
 _METADATA: Final = frozenset({"id", "object", "model", "system_fingerprint", "service_tier"})
-_TEXTS: Final = frozenset({"message", "delta", "text"})
+_TEXTS: Final = frozenset({"message", "messages", "delta", "text"})
 """Where a choice has its text, in one format or another."""
+_ALIASES: Final = {"messages": "message"}
+"""The tables of the serverless Llama API call a choice's message so; its examples do not."""
 _FLAGS: Final = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -58,6 +61,8 @@ class Dialect(ABC):
     """Where the text of a choice stands in a whole answer."""
     delta_key: ClassVar[str]
     """Where it stands in an event."""
+    parameters: ClassVar[Mapping[str, Rule]]
+    """What holds for the parameters of a request."""
 
     # ------------------------------------------------------------------------------------------------ requests
 
@@ -67,13 +72,12 @@ class Dialect(ABC):
             raise RequestError("the body must be a JSON object")
         body = dict(body)
         stream = _read_stream(body)
-        n = body.get("n")
-        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            raise RequestError("'n' must be a positive integer", field="n")
+        require_valid(body, self.parameters)
         model = body.get("model")
         if model is not None and not isinstance(model, str):
             raise RequestError("'model' must be a string", field="model")
-        prompt = self._read_prompt(body, n or 1)
+        n = body.get("n")
+        prompt = self._read_prompt(body, n if isinstance(n, int) else 1)
         if prompt.choices > MAX_CHOICES:
             raise RequestError(f"'n' times the number of prompts must be at most {MAX_CHOICES}", field="n")
         options = as_object(body.get("stream_options"))
@@ -93,7 +97,7 @@ class Dialect(ABC):
         reading = Reading(echoes)
         logprobs: JSON = None
         for name, value in choice.items():
-            if name == key:
+            if _ALIASES.get(name, name) == key:
                 self.read_text(reading, value)
             elif name == "finish_reason":
                 reading.finish(value)
@@ -153,6 +157,7 @@ class Dialect(ABC):
     ) -> JSONObject:
         """The answer as the client gets it. *effects* are the filter's on what `read_answer` gave.
 
+        The choices stand as the backend sent them, which with ``best_of`` need not be the order of their indices.
         Raises `BackendError` if the backend's answer was not complete.
         """
         choices: dict[int, JSONObject] = {}
@@ -171,7 +176,8 @@ class Dialect(ABC):
                 case _:
                     pass
         answer = self._bare_envelope(body) if envelope is None else dict(envelope)
-        answer["choices"] = [choices[index] for index in sorted(choices)]
+        sent = [index for index, _ in _answer_choices(body)[1]] if "choices" in body else sorted(choices)
+        answer["choices"] = [choices[index] for index in dict.fromkeys(sent)]
         if annotate and prompt_results is not None:
             answer["prompt_filter_results"] = prompt_results
         return answer

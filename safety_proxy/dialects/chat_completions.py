@@ -5,11 +5,12 @@ Formats: OpenAI's Chat Completions API, and what vLLM, DeepSeek, OpenRouter and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
 from safety_proxy.dialects.base import Dialect
 from safety_proxy.dialects.images import MAX_IMAGES, read_image
+from safety_proxy.dialects.parameters import CHAT, Rule, require_content
 from safety_proxy.dialects.prompt import laid_out, opaque_fields, other_fields, role_of, spoken
 from safety_proxy.dialects.reading import Reading
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
@@ -56,6 +57,7 @@ class ChatCompletions(Dialect):
     answer_object: ClassVar[str] = "chat.completion"
     message_key: ClassVar[str] = "message"
     delta_key: ClassVar[str] = "delta"
+    parameters: ClassVar[Mapping[str, Rule]] = CHAT
 
     # ------------------------------------------------------------------------------------------------ prompt
 
@@ -114,12 +116,13 @@ class ChatCompletions(Dialect):
         return {"index": index, key: text, "logprobs": None, "finish_reason": finish_reason}
 
     def as_delta(self, choice: JSONObject) -> JSONObject:
-        """The message becomes a delta; tool calls get the index that a stream has."""
-        delta = dict(as_object(choice.get("message")))
+        """The message becomes a delta, under either of its names; tool calls get the index that a stream has."""
+        key = "messages" if "message" not in choice and isinstance(choice.get("messages"), dict) else "message"
+        delta = dict(as_object(choice.get(key)))
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             delta["tool_calls"] = [{"index": i, **as_object(call)} for i, call in enumerate(calls)]
-        return {"delta": delta, **{key: value for key, value in choice.items() if key != "message"}}
+        return {"delta": delta, **{name: value for name, value in choice.items() if name != key}}
 
 
 # ---------------------------------------------------------------------------------------------------- prompt
@@ -131,6 +134,7 @@ def _read_message(message: JSON, field: str, unreadable: list[str], *, history: 
     role = message.get("role")
     if not isinstance(role, str):
         raise RequestError(f"'{field}.role' must be a string", field=f"{field}.role")
+    require_content(message, field)
     for key, value in message.items():
         place = f"{field}.{key}"
         if key == "content":

@@ -5,11 +5,12 @@ Formats: OpenAI's legacy Completions API, and what vLLM and the serverless Llama
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar, Final
 
 from safety_proxy.dialects.base import Dialect
+from safety_proxy.dialects.parameters import TEXT, Rule
 from safety_proxy.dialects.prompt import opaque_fields, other_fields, spoken
 from safety_proxy.dialects.reading import Reading
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
@@ -28,6 +29,7 @@ class Completions(Dialect):
     answer_object: ClassVar[str] = "text_completion"
     message_key: ClassVar[str] = "text"
     delta_key: ClassVar[str] = "text"
+    parameters: ClassVar[Mapping[str, Rule]] = TEXT
 
     def _read_prompt(self, body: JSONObject, n: int) -> Prompt:
         prompt = body.get("prompt")

@@ -111,7 +111,7 @@ def test_a_whole_answer_needs_no_finish_reason(reason: JSON) -> None:
     assert answered(CHAT, body) == body
 
 
-def test_choices_without_an_index_have_that_of_their_place_and_leave_in_order() -> None:
+def test_choices_without_an_index_have_that_of_their_place_and_leave_as_they_stood() -> None:
     choices: list[JSON] = [
         {"index": 1, "text": "b"},
         {"index": "0", "text": "a"},
@@ -120,8 +120,8 @@ def test_choices_without_an_index_have_that_of_their_place_and_leave_in_order() 
     ]
 
     assert answered(TEXT, {"choices": choices}, choices=4)["choices"] == [
-        {"index": 0, "text": "a"},
         {"index": 1, "text": "b"},
+        {"index": 0, "text": "a"},
         {"index": 2, "text": "c"},
         {"index": 3, "text": "d"},
     ]

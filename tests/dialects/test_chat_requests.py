@@ -275,7 +275,9 @@ values: st.SearchStrategy[JSON] = st.recursive(
 
 @given(
     st.lists(
-        st.dictionaries(field_names, values, max_size=4).map(lambda extra: {**extra, "role": "user"}), min_size=1, max_size=3
+        st.dictionaries(field_names, values, max_size=4).map(lambda extra: {"content": "hi", **extra, "role": "user"}),
+        min_size=1,
+        max_size=3,
     ),
     st.dictionaries(field_names, values, max_size=4),
 )
@@ -309,6 +311,7 @@ def test_whatever_the_shape_a_word_is_judged_or_its_place_is_named_or_refused(
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": 5, "content": "hi"}]}, "messages[0].role"),
         (ask(user("hi"), user(5)), "messages[1].content"),
+        (ask({"role": "user"}), "messages[0].content"),
         (ask(user({"text": "hi"})), "messages[0].content"),
         (ask(user([5])), "messages[0].content[0]"),
         (ask(user([["hi"]])), "messages[0].content[0]"),

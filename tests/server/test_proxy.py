@@ -265,6 +265,23 @@ async def test_a_client_that_leaves_before_the_first_byte_ends_the_backend_call(
             await calling
 
 
+async def test_streams_side_by_side_get_their_own_text_and_their_own_decision(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession
+) -> None:
+    def text(number: int) -> str:
+        return f"This is number {number}. " * 20 + (HARM if number % 3 == 0 else "")
+
+    backend.answer = lambda asked: Answer.stream(*words(text(int(str(asked.body["user"])))))
+    async with serve(backend) as url, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(stream(http, url, user=str(number))) for number in range(60)]
+
+    for number, task in enumerate(tasks):
+        events = task.result()
+        assert finishes(events) == {0: ["content_filter" if number % 3 == 0 else "stop"]}
+        assert text(number).startswith(content(events))
+        assert f"number {number}." in content(events)
+
+
 async def test_heartbeats_keep_a_held_stream_alive(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
     gate = asyncio.Event()
     backend.answer = Answer(
