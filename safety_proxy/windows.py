@@ -65,6 +65,8 @@ class Window:
     end: int
     """The position where it ends; `BEYOND` for the last."""
     queries: tuple[Query, ...]
+    characters: int = 0
+    """How many characters of the axis stand before its end, with those that take no position."""
 
 
 class _Channel:
@@ -100,8 +102,11 @@ class Axis:
         self._loose: deque[tuple[int, Chunk]] = deque()
         self._remembered: set[str] = set()
         self._invisible = 0
+        self._taken = 0
         self.length = 0
         """Positions so far."""
+        self.characters = 0
+        """Characters so far: the positions, and what takes none."""
         self.illegible = False
         """A run of characters that take no position grew longer than `INVISIBLE_LIMIT`; nothing behind it was taken."""
 
@@ -124,6 +129,7 @@ class Axis:
     def _append(self, segment: Segment) -> None:
         text = self._legible(segment.text)
         self.length += visible(text)
+        self.characters += len(text)
         for start in range(0, len(text), _BLOCK):
             self._pending.append(Segment(segment.channel, text[start : start + _BLOCK]))
 
@@ -156,9 +162,10 @@ class Axis:
         while self._pending:
             segment = self._pending.popleft()
             fresh.setdefault(segment.channel, []).append(segment.text)
+        self._taken = self.characters
         window = self._window(fresh, BEYOND)
         calls = tuple(query for texts in self._whole.values() for query in _whole_queries("".join(texts)))
-        return Window(BEYOND, window.queries + calls)
+        return Window(BEYOND, window.queries + calls, self._taken)
 
     def _take(self, positions: int) -> dict[str, list[str]]:
         """Remove the next *positions* positions, with the invisible characters that follow them, channel by channel."""
@@ -169,6 +176,7 @@ class Axis:
             offset = len(text) if segment.beside else offset_of(text, positions)
             if offset:
                 fresh.setdefault(segment.channel, []).append(text[:offset])
+                self._taken += 0 if segment.beside else offset
             if offset < len(text):
                 self._pending.appendleft(Segment(segment.channel, text[offset:]))
                 return fresh
@@ -183,7 +191,7 @@ class Axis:
             for channel, texts in fresh.items()
         ]
         queries += self._loose_queries(end)
-        return Window(end, tuple(queries))
+        return Window(end, tuple(queries), self._taken)
 
     def _loose_queries(self, end: int) -> Iterator[Query]:
         """The unknown strings and unchosen tokens of the chunks whose text ends up to *end*."""
