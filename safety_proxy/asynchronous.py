@@ -3,11 +3,13 @@
 Only a policy with ``stream.mode: asynchronous`` gets it. In place of the law stand these promises:
 
 - The same text is judged in the same windows as by `StreamFilter`, and gets the same decision.
-- Text waits once more than one window is unjudged: behind the start of a window that is found harmful, at most two windows
-  of positions have been released. What takes no position but must be judged (strings of unknown fields, logprobs) waits
-  once a window's length of it is unjudged.
+- Text waits once more than one window is unjudged: from the start of a window that is found harmful, at most two windows
+  of positions have been released. Chunks that take no position but must be judged (strings of unknown fields, logprobs)
+  wait once a window's length of them is unjudged.
 - What clients act on is judged first: tool calls, and the backend's ``finish_reason``. So each choice ends once.
-- Every decision is told, with `Offsets`; each character of a choice that is let pass lies in exactly one of them.
+- What was decided is told behind the text, with `Offsets`: of a choice that is let pass, each character lies in exactly one.
+
+Frames keep their places; one that carries text is judged first, there being no choice that could be ended for it.
 """
 
 from __future__ import annotations
