@@ -190,7 +190,7 @@ def test_chunks_that_take_no_position_wait_once_a_windows_length_of_them_is_unju
         )
     ]
     assert stream.decide(0) == [three, says("abcde"), tells(0, 0, 4)]
-    assert stream.feed(one) == [one]
+    assert stream.feed(one, two, three) == [one, two]
 
 
 def test_what_cannot_be_judged_is_not_released() -> None:
