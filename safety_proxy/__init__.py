@@ -4,8 +4,8 @@ A pure core in a thin asyncio rim. Imports point from the bottom of this list to
 
 - vocabulary: `model` (what is judged, said, decided), `events` (what enters the filter, what it orders), `errors`
 - text: `normalise` (positions, spelling), `jsontext`, `yaml`, `documents` (YAML with line numbers)
-- core: `windows` (where text is cut), `choice` and `stream` (the filter that keeps the law), `sse`, `policy` (`decide`),
-  `policy_shape` and `policy_file` (policies as written), `dialects` (wire formats)
+- core: `windows` (where text is cut), `choice` and `stream` (the filter that keeps the law), `asynchronous` (the one that
+  does not), `sse`, `policy` (`decide`), `policy_shape` and `policy_file` (policies as written), `dialects` (wire formats)
 - adapters: `classifiers` (one file each), `backend` (the model server)
 - application: `moderation` (texts to decisions), `relay` (drives a filter), `engine` (a policy ready to judge)
 - rim: `settings*`, `logs`, `server`, `cli*`, `demo*`

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from safety_proxy.events import Chunk, Finish, Frame, Release, WindowId
+from safety_proxy.events import Annotate, Chunk, Finish, Frame, Release, WindowId
 from safety_proxy.model import ALLOWED, Action, Decision, Query
 from safety_proxy.windows import BEYOND, Axis, Window, WindowPolicy
 
@@ -17,10 +17,12 @@ _CHUNK_COST = 16
 class PendingWindow:
     """A window on its way: cut, asked, decided, applied - applied in the order of cutting."""
 
-    __slots__ = ("decision", "end", "id", "queries")
+    __slots__ = ("characters", "decision", "end", "id", "queries")
 
-    def __init__(self, window: WindowId, end: int, queries: tuple[Query, ...], decision: Decision | None) -> None:
-        self.id, self.end, self.queries, self.decision = window, end, queries, decision
+    def __init__(self, name: WindowId, window: Window, decision: Decision | None) -> None:
+        self.id, self.decision = name, decision
+        self.end, self.characters = window.end, window.characters
+        self.queries: tuple[Query, ...] = window.queries
 
 
 class Barrier:
@@ -34,23 +36,25 @@ class Barrier:
         self.waiting = 0
 
 
-class _Held(NamedTuple):
-    """A chunk with the positions where its text starts and ends, a frame between chunks, or our own end of the choice."""
+class Held(NamedTuple):
+    """A chunk with the positions where its text starts and ends, a frame between chunks, or what we say of the choice."""
 
-    item: Chunk | Barrier | Finish
+    item: Chunk | Barrier | Annotate | Finish
     start: int = 0
     end: int = 0
+    text: int = 0
+    """Characters that must be judged before or after it leaves, those that take no position included."""
     cost: int = 0
 
 
 class Choice:
-    """State of one choice; `safety_proxy.stream.StreamFilter` decides when what is done."""
+    """State of one choice; `safety_proxy.stream` decides when what is done."""
 
     def __init__(self, index: int, policy: WindowPolicy) -> None:
         self._index = index
         self._holdback = policy.holdback
         self._axis = Axis(policy)
-        self._queue: deque[_Held] = deque()
+        self._queue: deque[Held] = deque()
         self._windows: deque[PendingWindow] = deque()
         self._number = 0
         self._cleared = 0
@@ -82,15 +86,15 @@ class Choice:
         """Take a chunk; the windows that it completes."""
         start = self._axis.length
         end = self._axis.add(chunk)
-        cost = sum(len(segment.text) for segment in chunk.segments)
-        cost += sum(map(len, chunk.strings)) + sum(map(len, chunk.alternatives))
+        text = sum(len(segment.text) for segment in chunk.segments)
+        text += sum(map(len, chunk.strings)) + sum(map(len, chunk.alternatives))
         if chunk.finished:
             self.finished = True
             end = BEYOND
-        elif cost:
+        elif text:
             end = max(end, 1)  # what takes no position must be judged, too, before it leaves
-        self._queue.append(_Held(chunk, start, end, cost + _CHUNK_COST))
-        self.cost += cost + _CHUNK_COST
+        self._queue.append(Held(chunk, start, end, text, text + _CHUNK_COST))
+        self.cost += text + _CHUNK_COST
         for window in self._axis.complete_windows():
             yield self._cut(window)
         if self._axis.illegible:
@@ -107,17 +111,17 @@ class Choice:
         """End the choice for a fault of its own, once what came before is decided; one that takes no more input stays."""
         if not self.closed:
             self.closed = True
-            self._cut(Window(BEYOND, ()), Decision(Action.FAIL, error=reason))
+            self._cut(Window(BEYOND, (), self._axis.characters), Decision(Action.FAIL, error=reason))
 
     def put(self, barrier: Barrier) -> None:
         """A frame came after all that is held."""
         barrier.waiting += bool(self._queue)
-        self._queue.append(_Held(barrier))
+        self._queue.append(Held(barrier))
 
     def _cut(self, window: Window, decision: Decision | None = None) -> PendingWindow:
         if decision is None and not window.queries:
             decision = ALLOWED
-        pending = PendingWindow(WindowId(self._index, self._number), window.end, window.queries, decision)
+        pending = PendingWindow(WindowId(self._index, self._number), window, decision)
         self._number += 1
         self._windows.append(pending)
         return pending
@@ -129,13 +133,21 @@ class Choice:
         while self._windows and (decision := self._windows[0].decision) is not None:
             window = self._windows.popleft()
             if decision.action is not Action.ALLOW:
-                self._stop(decision)
+                self._stop(self._finish(window, decision))
                 return decision
-            self._decisions.append((window.end, decision))
-            self._cleared = BEYOND if window.end == BEYOND else max(0, window.end - self._holdback)
+            self._clear(window, decision)
         return None
 
-    def _stop(self, decision: Decision) -> None:
+    def _clear(self, window: PendingWindow, decision: Decision) -> None:
+        """The next window in order is allowed."""
+        self._decisions.append((window.end, decision))
+        self._cleared = BEYOND if window.end == BEYOND else max(0, window.end - self._holdback)
+
+    def _finish(self, _window: PendingWindow, decision: Decision) -> Finish:
+        """How the choice ends because of a window."""
+        return Finish(self._index, decision)
+
+    def _stop(self, finish: Finish) -> None:
         """Our end takes the place of the first chunk that is not cleared; that and all later ones are dropped."""
         self.closed = self.stopped = True
         self._windows.clear()
@@ -143,20 +155,28 @@ class Choice:
         withheld = (i for i, held in enumerate(queue) if isinstance(held.item, Chunk) and held.end > self._cleared)
         place = next(withheld, len(queue))
         frames = [held for held in queue[place:] if isinstance(held.item, Barrier)]
-        self._queue = deque([*queue[:place], _Held(Finish(self._index, decision)), *frames])
+        self._queue = deque([*queue[:place], Held(finish), *frames])
         self.cost = sum(held.cost for held in self._queue)
 
     # ------------------------------------------------------------------------------------------------ releasing
 
-    def release(self) -> Iterator[Release | Finish]:
+    def release(self) -> Iterator[Release | Annotate | Finish]:
         """The one gate: what the client sees of this choice passes here. Ends at a frame, which must leave first."""
         while self._queue:
             held = self._queue[0]
-            if isinstance(held.item, Barrier) or held.end > self._cleared:
+            if isinstance(held.item, Barrier) or not self._may_leave(held):
                 return
-            yield held.item if isinstance(held.item, Finish) else Release(held.item, self._decisions_on(held))
+            yield self._release(held, held.item) if isinstance(held.item, Chunk) else held.item
             self.cost -= held.cost
             self._drop_head()
+
+    def _may_leave(self, held: Held) -> bool:
+        """The law: judged, let pass, and the holdback has moved on."""
+        return held.end <= self._cleared
+
+    def _release(self, held: Held, chunk: Chunk) -> Release:
+        """How a chunk leaves."""
+        return Release(chunk, self._decisions_on(held))
 
     def passed(self, barrier: Barrier) -> None:
         """A frame has left that may stand at the head."""
@@ -169,7 +189,7 @@ class Choice:
         if self._queue and isinstance(self._queue[0].item, Barrier):
             self._queue[0].item.waiting -= 1
 
-    def _decisions_on(self, held: _Held) -> tuple[Decision, ...]:
+    def _decisions_on(self, held: Held) -> tuple[Decision, ...]:
         """The decisions on the windows that the chunk's text lies in; those before them are forgotten."""
         if not held.end:
             return ()

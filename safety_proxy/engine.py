@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
+from safety_proxy.asynchronous import AsynchronousFilter
 from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.blocklist import BlocklistClassifier
-from safety_proxy.events import Closed, End, Finish, Item, Release
+from safety_proxy.events import Closed, Item, Shown
 from safety_proxy.model import Prompt
 from safety_proxy.moderation import MAX_JUDGEMENTS, Moderator, PromptDecision, PromptModerator, Side
 from safety_proxy.policy import Policy, Rules, StreamRules
 from safety_proxy.relay import Collector, Sink, once, relay
-from safety_proxy.stream import HELD_LIMIT, StreamFilter
+from safety_proxy.stream import HELD_LIMIT, Filter, StreamFilter
 from safety_proxy.windows import BEYOND, WindowPolicy
 
 _OWN_LISTS = "the policy's own blocklists"
+_STRICTEST_MODE: Final = ("whole", "buffered", "asynchronous").index
 
 
 class Engine:
@@ -54,11 +57,12 @@ class Engine:
 
     async def moderate_stream(self, source: AsyncGenerator[Sequence[Item], None], sink: Sink, *, choices: int) -> None:
         """Judge a stream while it flows; what may be shown goes to *sink*. Raises what the sink raises, in a group."""
-        stream_filter = StreamFilter(self._window, choices=choices, held_limit=self._held_limit)
+        kind: type[Filter] = AsynchronousFilter if self.stream.mode == "asynchronous" else StreamFilter
+        stream_filter = kind(self._window, choices=choices, held_limit=self._held_limit)
         await relay(source, stream_filter, self._completions.judge, sink, heartbeat=self.stream.heartbeat)
 
-    async def moderate_answer(self, items: Sequence[Item], *, choices: int) -> list[Release | Finish | End]:
-        """Judge a whole answer: in the same windows as a stream, all at once; nothing of it is on its way meanwhile."""
+    async def moderate_answer(self, items: Sequence[Item], *, choices: int) -> list[Shown]:
+        """Judge a whole answer: in the same windows as a stream, all at once, and by the law whatever the mode."""
         window = replace(self._window, in_flight=BEYOND)
         stream_filter = StreamFilter(window, choices=choices, held_limit=BEYOND)
         collector = Collector()
@@ -74,10 +78,10 @@ def _side(rules: Rules, classifiers: Mapping[str, Classifier]) -> Side:
 
 
 def _stream_rules(policies: Sequence[Policy]) -> StreamRules:
-    """The first policy's numbers, with a holdback that the blocklists of all fit into; ``whole`` beats ``buffered``."""
+    """The first policy's numbers, with a holdback that the blocklists of all fit into, and the strictest mode of all."""
     rules = policies[0].output.stream
     holdback = max(rules.holdback, *(policy.output.needed_holdback for policy in policies))
-    mode = "whole" if any(policy.output.stream.mode == "whole" for policy in policies) else rules.mode
+    mode = min((policy.output.stream.mode for policy in policies), key=_STRICTEST_MODE)
     return replace(rules, mode=mode, holdback=holdback, context=max(rules.context, holdback + 1))
 
 

@@ -82,7 +82,7 @@ class WindowId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """Judge these texts together and answer through `StreamFilter.decide`. At least one query."""
+    """Judge these texts together and answer through `Filter.decide`. At least one query."""
 
     window: WindowId
     queries: tuple[Query, ...]
@@ -90,10 +90,36 @@ class Classify:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Show this chunk or frame to the client. *decisions* are those on the windows that its text lies in."""
+    """Show this chunk or frame to the client. *decisions* are those on the windows that its text lies in.
+
+    None: they are told apart from the text, by `Annotate`; when this is shown, there may be none yet.
+    """
 
     item: Chunk | Frame
-    decisions: tuple[Decision, ...] = ()
+    decisions: tuple[Decision, ...] | None = ()
+
+
+class Offsets(NamedTuple):
+    """Which text of a choice a decision told apart from it is about.
+
+    In characters (code points) of the visible text of the choice, all channels in order of arrival, from its first one.
+    """
+
+    check: int
+    """Text before this is done with: what is decided later is about text behind it. Never decreases within a choice."""
+    start: int
+    """The first character that the decision is about."""
+    end: int
+    """The first one behind those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    """Tell what was decided on text of this choice that has been released already. The choice goes on."""
+
+    choice: int
+    decision: Decision
+    offsets: Offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +128,8 @@ class Finish:
 
     choice: int
     decision: Decision
+    offsets: Offsets | None = None
+    """Where text was released unjudged: which of it the decision is about. The text behind it is not to be used either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +148,7 @@ class End:
     unfinished: tuple[int, ...] = ()
 
 
-Effect: TypeAlias = Classify | Release | Finish | StopReading | End
+Shown: TypeAlias = Release | Annotate | Finish | End
+"""What the client gets to see."""
+
+Effect: TypeAlias = Classify | StopReading | Shown

@@ -147,7 +147,7 @@ class InputRules(Rules):
 class StreamRules:
     """How a completion is cut into windows (positions on the axis of its choice) and how it is sent."""
 
-    mode: Literal["buffered", "whole"] = "buffered"
+    mode: Literal["buffered", "whole", "asynchronous"] = "buffered"
     first_window: int = 80
     window: int = 120
     context: int = 180
@@ -163,8 +163,8 @@ class OutputRules(Rules):
 
     stream: StreamRules = field(default_factory=StreamRules)
     needed_holdback: int = 0
-    """Length of the longest blocklist term in positions. Under a policy's own numbers it never exceeds the holdback;
-    who combines these rules with another policy's numbers must see to it."""
+    """Length of the longest blocklist term in positions. Under a policy's own numbers it never exceeds the holdback, where
+    text is held; who combines these rules with another policy's numbers must see to it."""
 
 
 def annotating(rules: Rules) -> Rules:

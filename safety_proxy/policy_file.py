@@ -40,6 +40,11 @@ names them: few classifiers report them, and a policy that cannot be enforced ne
 _UNBOUNDED: Final = (
     "matches texts of any length; of a match longer than the holdback ({}) the beginning may be released before it is seen"
 )
+_UNSEEN: Final = "matches texts of any length; a match that is as long as the context ({}) may not be seen whole"
+_ASYNCHRONOUS: Final = (
+    "asynchronous releases text before it is judged: when a window is found harmful, up to {} characters from its start "
+    "have been shown; holdback has no effect on streams"
+)
 
 Side = TypeVar("Side", bound=SideShape)
 
@@ -228,7 +233,8 @@ def _require_distinct(shape: PolicyShape, document: Document) -> None:
 def _require_searchable(shape: PolicyShape, document: Document) -> int:
     """Every blocklist has something to search for that can be found. Returns the longest term of the output side.
 
-    In a stream, a term is seen whole by one window only if it is no longer than the holdback.
+    A stream withholds a term only if it is no longer than the holdback; one that withholds nothing sees it whole only if it
+    is shorter than the context.
     """
     for name, side in (("input", shape.input), ("output", shape.output)):
         for index, blocklist in enumerate(side.blocklists):
@@ -247,9 +253,12 @@ def _require_searchable(shape: PolicyShape, document: Document) -> int:
         for number, term in enumerate(blocklist.terms)
     )
     longest, where = max(terms, key=lambda term: term[0], default=(0, ()))
-    holdback = shape.output.stream.holdback
-    if longest > holdback and shape.output.stream.mode == "buffered":
-        message = f"is {longest} long, so `output.stream.holdback` must be at least {longest}; it is {holdback}"
+    stream = shape.output.stream
+    if longest > stream.holdback and stream.mode == "buffered":
+        message = f"is {longest} long, so `output.stream.holdback` must be at least {longest}; it is {stream.holdback}"
+        raise document.error(message, where)
+    if longest >= stream.context and stream.mode == "asynchronous":
+        message = f"is {longest} long, so `output.stream.context` must be at least {longest + 1}; it is {stream.context}"
         raise document.error(message, where)
     return longest
 
@@ -270,11 +279,14 @@ def _warnings(shape: PolicyShape, document: Document) -> Iterator[str]:
     stream = shape.output.stream
     if stream.mode == "whole":
         return
-    if stream.first_window <= stream.holdback:
+    if stream.mode == "asynchronous":
+        shown = max(stream.first_window, stream.window) + stream.window
+        yield str(document.error(_ASYNCHRONOUS.format(shown), ("output", "stream", "mode")))
+    elif stream.first_window <= stream.holdback:
         message = f"releases nothing: the first window is {stream.first_window} long, and holdback is {stream.holdback}"
         yield str(document.error(message, ("output", "stream", "first_window")))
+    unbounded = _UNSEEN.format(stream.context) if stream.mode == "asynchronous" else _UNBOUNDED.format(stream.holdback)
     for index, blocklist in enumerate(shape.output.blocklists):
         for number, pattern in enumerate(blocklist.patterns):
             if is_unbounded(pattern):
-                place = ("output", "blocklists", index, "patterns", number)
-                yield str(document.error(_UNBOUNDED.format(stream.holdback), place))
+                yield str(document.error(unbounded, ("output", "blocklists", index, "patterns", number)))

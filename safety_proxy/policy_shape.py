@@ -140,8 +140,9 @@ class InputShape(SideShape):
 class StreamShape(Shape):
     """How a completion is cut into windows. Numbers are positions: characters (code points) that normalisation keeps."""
 
-    mode: Literal["buffered", "whole"] = "buffered"
-    """Release what is judged safe while more arrives, or nothing until all is judged in one piece."""
+    mode: Literal["buffered", "whole", "asynchronous"] = "buffered"
+    """Release what is judged safe while more arrives; or nothing until all is judged in one piece; or everything at once,
+    and tell afterwards what was found."""
     first_window: int = Field(default=80, ge=1, le=LONGEST_WINDOW)
     """Where the first window ends. Small, so that the first words come soon."""
     window: int = Field(default=120, ge=1, le=LONGEST_WINDOW)
@@ -154,13 +155,6 @@ class StreamShape(Shape):
     """How many windows of a choice are judged at once."""
     heartbeat: str = Field(default="15s", json_schema_extra={"pattern": r"^(off|[0-9]+(\.[0-9]+)?(ms|s|m))$"})
     """After how long a silence an empty delta is sent, such as 250ms, 1.5s, 2m; or off."""
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _refuse_asynchronous(cls, mode: JSON) -> JSON:
-        if mode == "asynchronous":
-            raise ValueError("asynchronous is not available: this version never releases text before it is judged")
-        return mode
 
     @field_validator("heartbeat", mode="before")
     @classmethod

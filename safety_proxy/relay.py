@@ -1,4 +1,4 @@
-"""The driver of a `StreamFilter`: the only place with tasks, and the only writer to the client.
+"""The driver of a `Filter`: the only place with tasks, and the only writer to the client.
 
 To relay a stream:
 
@@ -21,9 +21,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from safety_proxy.events import Classify, Closed, Effect, End, Finish, Item, Release, StopReading, WindowId
+from safety_proxy.events import Classify, Closed, Effect, Item, Shown, StopReading, WindowId
 from safety_proxy.model import Decision, Query
-from safety_proxy.stream import StreamFilter
+from safety_proxy.stream import Filter
 
 Judge = Callable[[Sequence[Query]], Decision | Coroutine[None, None, Decision]]
 """Decides on texts taken together: at once, or later."""
@@ -32,7 +32,7 @@ Judge = Callable[[Sequence[Query]], Decision | Coroutine[None, None, Decision]]
 class Sink(Protocol):
     """Where a stream goes. Called by one task only."""
 
-    async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+    async def write(self, effects: Sequence[Shown]) -> None:
         """Show what one turn brought; waits while the client is slow."""
 
     async def heartbeat(self, choice: int) -> None:
@@ -41,7 +41,7 @@ class Sink(Protocol):
 
 async def relay(
     source: AsyncGenerator[Sequence[Item], None],
-    stream_filter: StreamFilter,
+    stream_filter: Filter,
     judge: Judge,
     sink: Sink,
     *,
@@ -56,7 +56,7 @@ class _Relay:
     def __init__(
         self,
         source: AsyncGenerator[Sequence[Item], None],
-        stream_filter: StreamFilter,
+        stream_filter: Filter,
         judge: Judge,
         sink: Sink,
         group: asyncio.TaskGroup,
@@ -107,7 +107,7 @@ class _Relay:
 
     async def _perform(self, effects: deque[Effect]) -> None:
         """Carry out effects in order; a decision that is at hand brings more."""
-        shown: list[Release | Finish | End] = []
+        shown: list[Shown] = []
         while effects:
             match effect := effects.popleft():
                 case Classify():
@@ -138,9 +138,9 @@ class Collector:
     """A sink that keeps what it is shown: for whole answers and for tests."""
 
     def __init__(self) -> None:
-        self.effects: list[Release | Finish | End] = []
+        self.effects: list[Shown] = []
 
-    async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+    async def write(self, effects: Sequence[Shown]) -> None:
         """Keep."""
         self.effects += effects
 

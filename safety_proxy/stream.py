@@ -13,6 +13,7 @@ next window is judged with *context* > *holdback* earlier positions, that one se
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import assert_never
@@ -40,10 +41,11 @@ _WHOLE_STREAM = -1
 """Stands for the choice in the window ids of frames."""
 
 
-class StreamFilter:
-    """Decides what of a streamed completion is shown, and when. *choices* is how many are expected.
+class Filter(ABC):
+    """The course of a streamed completion: its choices and frames, what is being judged, its end.
 
-    Inputs never raise, whatever the backend sends. Decisions may arrive in any order; they count in window order only.
+    *choices* is how many are expected. Inputs never raise, whatever the backend sends. Decisions may arrive in any order;
+    they count in window order only. When text may leave is up to the choices, and so to the class that makes them.
     """
 
     def __init__(self, policy: WindowPolicy, *, choices: int = 1, held_limit: int = HELD_LIMIT) -> None:
@@ -103,6 +105,10 @@ class StreamFilter:
 
     # ------------------------------------------------------------------------------------------------ taking
 
+    @abstractmethod
+    def _make_choice(self, index: int, policy: WindowPolicy) -> Choice:
+        """A choice that has just begun."""
+
     def _take_chunk(self, chunk: Chunk) -> None:
         if not 0 <= chunk.choice < self._expected:
             self._close(Failure("the backend sent a choice that was not asked for", "backend_invalid_answer"))
@@ -118,7 +124,7 @@ class StreamFilter:
 
     def _open(self, index: int) -> Choice:
         """A choice begins; frames that still wait stand before its first chunk."""
-        choice = self._choices[index] = Choice(index, self._policy)
+        choice = self._choices[index] = self._make_choice(index, self._policy)
         for barrier in self._barriers:
             choice.put(barrier)
         return choice
@@ -196,3 +202,10 @@ class StreamFilter:
             self._effects.append(self._end)
         effects, self._effects = self._effects, []
         return effects
+
+
+class StreamFilter(Filter):
+    """Decides what of a streamed completion is shown, and when, by the law. *choices* is how many are expected."""
+
+    def _make_choice(self, index: int, policy: WindowPolicy) -> Choice:
+        return Choice(index, policy)

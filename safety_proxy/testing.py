@@ -15,11 +15,11 @@ from random import Random
 from aiohttp import web
 
 from safety_proxy.errors import ClassifierError
-from safety_proxy.events import Classify, Effect, End, Finish, Item, Release, StopReading
+from safety_proxy.events import Classify, Effect, Item, Shown, StopReading
 from safety_proxy.jsontext import as_object, parse, write
 from safety_proxy.model import HARMS, JSON, Category, Decision, JSONObject, Kind, Query, Span, Verdict
 from safety_proxy.sse import DONE, encode
-from safety_proxy.stream import StreamFilter
+from safety_proxy.stream import Filter
 
 __all__ = ["Answer", "FakeBackend", "Request", "ScriptedClassifier", "drive", "occurs"]
 
@@ -101,19 +101,19 @@ class ScriptedClassifier:
 
 
 def drive(
-    stream_filter: StreamFilter,
+    stream_filter: Filter,
     reads: Sequence[Sequence[Item]],
     judge: Callable[[Sequence[Query]], Decision],
     *,
     random: Random | None = None,
     seen: Callable[[Effect], None] | None = None,
-) -> list[Release | Finish | End]:
+) -> list[Shown]:
     """Run a filter to its end without an event loop; return what the client is shown.
 
     *reads* are what the backend brings, one read at a time, as long as the filter wants more. With *random*, decisions
     come late and in any order; without, each at once. *seen* is told every effect.
     """
-    shown: list[Release | Finish | End] = []
+    shown: list[Shown] = []
     pending: list[Classify] = []
     waiting = list(reads)
     while not stream_filter.done:

@@ -65,6 +65,8 @@ class Window:
     end: int
     """The position where it ends; `BEYOND` for the last."""
     queries: tuple[Query, ...]
+    characters: int = 0
+    """How many characters of the axis stand before its end, with those that take no position."""
 
 
 class _Channel:
@@ -100,8 +102,11 @@ class Axis:
         self._loose: deque[tuple[int, Chunk]] = deque()
         self._remembered: set[str] = set()
         self._invisible = 0
+        self._taken = 0
         self.length = 0
         """Positions so far."""
+        self.characters = 0
+        """Characters so far: the positions, and what takes none."""
         self.illegible = False
         """A run of characters that take no position grew longer than `INVISIBLE_LIMIT`; nothing behind it was taken."""
 
@@ -124,6 +129,7 @@ class Axis:
     def _append(self, segment: Segment) -> None:
         text = self._legible(segment.text)
         self.length += visible(text)
+        self.characters += len(text)
         for start in range(0, len(text), _BLOCK):
             self._pending.append(Segment(segment.channel, text[start : start + _BLOCK]))
 
@@ -146,7 +152,8 @@ class Axis:
     def complete_windows(self) -> Iterator[Window]:
         """The windows beyond whose end there is text already. A text that ends exactly there is left to `last_window`."""
         while self.length > self._boundary:
-            yield self._window(self._take(self._boundary - self._start), self._boundary)
+            fresh, goes_on = self._take(self._boundary - self._start)
+            yield self._window(fresh, self._boundary, goes_on)
             self._start = self._boundary
             self._boundary += self._policy.size
 
@@ -156,26 +163,33 @@ class Axis:
         while self._pending:
             segment = self._pending.popleft()
             fresh.setdefault(segment.channel, []).append(segment.text)
-        window = self._window(fresh, BEYOND)
+        self._taken = self.characters
+        window = self._window(fresh, BEYOND, None)
         calls = tuple(query for texts in self._whole.values() for query in _whole_queries("".join(texts)))
-        return Window(BEYOND, window.queries + calls)
+        return Window(BEYOND, window.queries + calls, self._taken)
 
-    def _take(self, positions: int) -> dict[str, list[str]]:
-        """Remove the next *positions* positions, with the invisible characters that follow them, channel by channel."""
+    def _take(self, positions: int) -> tuple[dict[str, list[str]], str | None]:
+        """Remove the next *positions* positions, with the invisible characters that follow them, channel by channel.
+
+        Also tells which channel goes on right behind the cut. Only there the text is open: a channel that another one has
+        interrupted before the cut lies deeper than the holdback reaches, so what touches its end must count now.
+        """
         fresh: dict[str, list[str]] = {}
+        last = None
         while True:
             segment = self._pending.popleft()
             text = segment.text
             offset = len(text) if segment.beside else offset_of(text, positions)
             if offset:
                 fresh.setdefault(segment.channel, []).append(text[:offset])
+                self._taken += 0 if segment.beside else offset
+                last = last if segment.beside else segment.channel
             if offset < len(text):
                 self._pending.appendleft(Segment(segment.channel, text[offset:]))
-                return fresh
+                return fresh, last if last == segment.channel else None
             positions -= 0 if segment.beside else visible(text)
 
-    def _window(self, fresh: dict[str, list[str]], end: int) -> Window:
-        goes_on = self._pending[0].channel if self._pending else None
+    def _window(self, fresh: dict[str, list[str]], end: int, goes_on: str | None) -> Window:
         queries = [
             self._channels.setdefault(channel, _Channel()).query(
                 "".join(texts), self._policy.context, open_right=channel == goes_on
@@ -183,7 +197,7 @@ class Axis:
             for channel, texts in fresh.items()
         ]
         queries += self._loose_queries(end)
-        return Window(end, tuple(queries))
+        return Window(end, tuple(queries), self._taken)
 
     def _loose_queries(self, end: int) -> Iterator[Query]:
         """The unknown strings and unchosen tokens of the chunks whose text ends up to *end*."""

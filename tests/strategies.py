@@ -57,7 +57,7 @@ def with_phrase(draw: st.DrawFn, phrase: str) -> Text:
     runs = list(text.runs) or [("content", "")]
     i = draw(st.integers(0, len(runs) - 1))
     channel, run = runs[i]
-    place = draw(st.integers(0, len(run)))
+    place = draw(st.one_of(st.integers(0, len(run)), st.sampled_from([0, len(run)])))
     runs[i] = (channel, run[:place] + phrase + run[place:])
     return Text(tuple(runs))
 

@@ -86,6 +86,33 @@ def test_whole_beats_buffered_and_the_holdback_fits_all_blocklists() -> None:
     assert engine(lax, policy("input: {}\noutput: {stream: {mode: whole}}", "two")).stream.mode == "whole"
 
 
+MODES = ("whole", "buffered", "asynchronous")
+
+
+@pytest.mark.parametrize("mine", MODES)
+@pytest.mark.parametrize("theirs", MODES)
+def test_the_stricter_mode_of_two_policies_holds(mine: str, theirs: str) -> None:
+    policies = [
+        policy(f"input: {{}}\noutput: {{stream: {{mode: {mode}}}}}", name) for mode, name in ((mine, "one"), (theirs, "two"))
+    ]
+
+    assert engine(*policies).stream.mode == min(mine, theirs, key=MODES.index)
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("whole", 0), ("buffered", 0), ("asynchronous", 1)])
+async def test_only_the_asynchronous_mode_shows_text_of_a_filtered_stream_and_no_mode_of_a_whole_answer(
+    mode: str, shown: int
+) -> None:
+    judge = engine(policy(f"input: {{}}\noutput: {{stream: {{mode: {mode}}}}}"))
+    says = [Chunk(0, {}, (Segment("content", "something bad"),)), Chunk(0, {}, finished=True)]
+    sink = Collector()
+    await judge.moderate_stream(once(says), sink, choices=1)
+    effects = await judge.moderate_answer(says, choices=1)
+
+    assert [type(effect) for effect in sink.effects] == [Release] * shown + [Finish, End]
+    assert [type(effect) for effect in effects] == [Finish, End]
+
+
 def test_a_policy_that_cannot_be_enforced_makes_no_engine() -> None:
     with pytest.raises(ConfigError, match=r"policy\.yaml:3: classifiers\[0\]"):
         Engine([policy()], {"other": ScriptedClassifier()})

@@ -196,6 +196,14 @@ def test_terms_of_any_length_are_fine_where_no_window_ends() -> None:
     assert each.output.needed_holdback == 300
 
 
+def test_where_nothing_is_held_a_term_must_be_shorter_than_the_context_in_which_it_is_seen_whole() -> None:
+    text = "output: {{blocklists: [{{name: a, terms: [{}]}}], stream: {{mode: asynchronous, context: 100, holdback: 9}}}}"
+    assert policy(text.format("x" * 99)).output.needed_holdback == 99
+    assert refusal(text.format("x" * 100)) == (
+        "p.yaml:3: output.blocklists[0].terms[0]: is 100 long, so `output.stream.context` must be at least 101; it is 100"
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------- warnings
 
 
@@ -214,6 +222,20 @@ def test_a_first_window_that_releases_nothing_is_a_warning() -> None:
     assert policy("output: {stream: {first_window: 51}}").warnings == ()
     assert policy("output: {stream: {first_window: 50}}").warnings == (
         "p.yaml:3: output.stream.first_window: releases nothing: the first window is 50 long, and holdback is 50",
+    )
+
+
+def test_a_policy_that_releases_before_it_judges_is_warned_of() -> None:
+    lists = "blocklists: [{name: a, patterns: ['ab+c']}]"
+    warnings = policy(f"output: {{{lists}, stream: {{mode: asynchronous, first_window: 40, holdback: 40}}}}").warnings
+    of_mode = (
+        "asynchronous releases text before it is judged: when a window is found harmful, up to 240 characters from its "
+        "start have been shown; holdback has no effect on streams"
+    )
+    of_pattern = "matches texts of any length; a match that is as long as the context (180) may not be seen whole"
+    assert warnings == (
+        f"p.yaml:3: output.stream.mode: {of_mode}",
+        f"p.yaml:3: output.blocklists[0].patterns[0]: {of_pattern}",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from safety_proxy.events import Chunk, Closed, End, Finish, Item, Release, Segment
+from safety_proxy.events import Chunk, Closed, End, Finish, Item, Release, Segment, Shown
 from safety_proxy.model import ALLOWED, Action, Decision, Query
 from safety_proxy.relay import Collector, once, relay
 from safety_proxy.stream import StreamFilter
@@ -55,7 +55,7 @@ class Watch(Collector):
         self.beats: list[int] = []
         self.changed = asyncio.Event()
 
-    async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+    async def write(self, effects: Sequence[Shown]) -> None:
         await super().write(effects)
         self.turns.append(len(effects))
         self.changed.set()
@@ -172,7 +172,7 @@ async def test_a_client_that_left_ends_source_and_judges() -> None:
     feed = Feed()
 
     class Gone(Collector):
-        async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+        async def write(self, effects: Sequence[Shown]) -> None:
             raise ConnectionResetError
 
     feed.reads.put_nowait([says(""), says("abcde")])

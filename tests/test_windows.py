@@ -44,9 +44,9 @@ def test_a_window_is_complete_when_text_stands_beyond_its_end() -> None:
     axis = Axis(POLICY)
 
     assert windows(axis, said(("content", "abcd"))) == []
-    assert windows(axis, said(("content", "e"))) == [Window(4, (query("abcd", right=True),))]
-    assert windows(axis, said(("content", "fgh"))) == [Window(7, (query("cdefg", left=True, right=True),))]
-    assert axis.last_window() == Window(BEYOND, (query("fgh", left=True),))
+    assert windows(axis, said(("content", "e"))) == [Window(4, (query("abcd", right=True),), 4)]
+    assert windows(axis, said(("content", "fgh"))) == [Window(7, (query("cdefg", left=True, right=True),), 7)]
+    assert axis.last_window() == Window(BEYOND, (query("fgh", left=True),), 8)
 
 
 def test_one_long_piece_is_cut_into_as_many_windows_as_it_fills() -> None:
@@ -62,8 +62,8 @@ def test_each_channel_is_judged_with_context_of_its_own() -> None:
     found = windows(axis, said(("reasoning", "abc"), ("content", "xyz"), ("reasoning", "def")))
 
     assert found == [
-        Window(4, (query("abc"), query("x", right=True))),
-        Window(7, (query("xyz"), query("bcd", left=True, right=True))),
+        Window(4, (query("abc"), query("x", right=True)), 4),
+        Window(7, (query("xyz"), query("bcd", left=True, right=True)), 7),
     ]
 
 
@@ -72,14 +72,22 @@ def test_only_the_channel_that_goes_on_at_the_cut_is_open_there() -> None:
     axis = Axis(POLICY)
     found = windows(axis, said(("reasoning", "abcd"), ("content", "x")))
 
-    assert found == [Window(4, (query("abcd"),))]
+    assert found == [Window(4, (query("abcd"),), 4)]
+
+
+def test_a_channel_that_was_interrupted_before_the_cut_is_not_open_although_it_comes_back() -> None:
+    """The holdback counts on the axis: the end of its run is released before the window that would see more of it."""
+    axis = Axis(POLICY)
+    found = windows(axis, said(("reasoning", "ab"), ("content", "xy"), ("reasoning", "cd")))
+
+    assert found == [Window(4, (query("ab"), query("xy")), 4)]
 
 
 def test_invisible_characters_take_no_position_and_stay_with_the_letter_before_them() -> None:
     axis = Axis(POLICY)
     found = windows(axis, said(("content", "ab\u200b")), said(("content", "\u200bcd\u200b")), said(("content", "\u200be")))
 
-    assert found == [Window(4, (query("ab\u200b\u200bcd\u200b\u200b", right=True),))]
+    assert found == [Window(4, (query("ab\u200b\u200bcd\u200b\u200b", right=True),), 8)]
     assert axis.length == 5
 
 
@@ -129,7 +137,7 @@ def test_text_beside_the_visible_text_is_judged_with_it_and_takes_no_positions()
         for visible in ("ab", "cd", "ef")
     ]
 
-    assert windows(axis, *chunks) == [Window(4, (query("<ab><cd><ef>"), query("abcd", right=True)))]
+    assert windows(axis, *chunks) == [Window(4, (query("<ab><cd><ef>"), query("abcd", right=True)), 4)]
     assert axis.length == 6
     assert axis.last_window().queries == (query("cdef", left=True),)
 
@@ -145,7 +153,7 @@ def test_unknown_strings_are_judged_by_themselves_and_once() -> None:
     axis = Axis(POLICY)
     found = windows(axis, said(strings=("one", "two", "one")), said(("content", "abcde"), strings=("one",)))
 
-    assert found == [Window(4, (query("abcd", right=True), query("one"), query("two")))]
+    assert found == [Window(4, (query("abcd", right=True), query("one"), query("two")), 4)]
     assert axis.last_window().queries == (query("cde", left=True),)
 
 
@@ -162,7 +170,7 @@ def test_the_tokens_not_chosen_in_a_window_are_judged_as_one_text() -> None:
     axis = Axis(POLICY)
     found = windows(axis, said(("content", "ab"), other=("no", "nay")), said(("content", "cde"), other=("nay", "never")))
 
-    assert found == [Window(4, (query("abcd", right=True), query("no\nnay")))]
+    assert found == [Window(4, (query("abcd", right=True), query("no\nnay")), 4)]
     assert axis.last_window().queries == (query("cde", left=True), query("nay\nnever"))
 
 
@@ -170,4 +178,22 @@ def test_whole_policy_has_one_window() -> None:
     axis = Axis(WindowPolicy.whole())
 
     assert windows(axis, said(("content", "x" * 10_000))) == []
-    assert axis.last_window() == Window(BEYOND, (query("x" * 10_000),))
+    assert axis.last_window() == Window(BEYOND, (query("x" * 10_000),), 10_000)
+
+
+def test_a_window_tells_how_many_characters_stand_before_its_end_and_counts_code_points_of_all_channels() -> None:
+    axis = Axis(POLICY)
+    chunk = Chunk(
+        0,
+        {},
+        (
+            Segment("reasoning", "\U0001f319\u200b"),
+            Segment("content", "e\u0301\U00020000"),
+            Segment("logprobs", "beside", beside=True),
+            Segment("tool_call:0.name", "whole", whole=True),
+            Segment("content", "x\u200b"),
+        ),
+    )
+
+    assert [window.characters for window in windows(axis, chunk)] == [5]
+    assert axis.last_window().characters == axis.characters == 7

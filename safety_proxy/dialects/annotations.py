@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from safety_proxy.events import Offsets
 from safety_proxy.jsontext import as_object
 from safety_proxy.model import JSON, Action, Decision, JSONObject, Severity
 
@@ -45,6 +46,24 @@ def _error_result(decision: Decision) -> JSONObject:
 def annotated(choice: JSONObject, results: JSONObject) -> JSONObject:
     """A choice with *results* as its ``content_filter_results``; those that the backend gave stay where ours say nothing."""
     return {**choice, "content_filter_results": {**as_object(choice.get("content_filter_results")), **results}}
+
+
+def apart(decision: Decision, offsets: Offsets, before: int) -> JSONObject:
+    """What an event says of text that was sent before: results, and ``content_filter_offsets`` to tell of which.
+
+    Azure counts these from the start of the prompt; *before* is how many characters that has. An end names only what led
+    to it: the categories and blocklists that were filtered, or the error.
+    """
+    if decision.action is not Action.ALLOW:
+        decision = _reasons(decision)
+    counted: JSONObject = {f"{name}_offset": before + offset for name, offset in offsets._asdict().items()}
+    return {"content_filter_results": filter_results(decision), "content_filter_offsets": counted}
+
+
+def _reasons(decision: Decision) -> Decision:
+    filtered = {category: annotation for category, annotation in decision.annotations.items() if annotation.filtered}
+    blocklists = {name: blocked for name, blocked in decision.blocklists.items() if blocked}
+    return Decision(decision.action, filtered, blocklists, decision.error if decision.action is Action.FAIL else None)
 
 
 def prompt_results(decisions: Mapping[int, Decision]) -> JSON:

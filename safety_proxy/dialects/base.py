@@ -17,7 +17,7 @@ from safety_proxy.dialects.parameters import Rule, require_valid
 from safety_proxy.dialects.reading import Echo, Reading, figures
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.events import Chunk, End, Failure, Finish, Frame, Item, Release
+from safety_proxy.events import Chunk, End, Failure, Finish, Frame, Item, Release, Shown
 from safety_proxy.jsontext import as_object
 from safety_proxy.model import JSON, Decision, JSONObject, Prompt
 from safety_proxy.policy import strictest
@@ -153,7 +153,7 @@ class Dialect(ABC):
         return events
 
     def write_answer(
-        self, body: JSONObject, effects: Iterable[Release | Finish | End], *, annotate: bool, prompt_results: JSON
+        self, body: JSONObject, effects: Iterable[Shown], *, annotate: bool, prompt_results: JSON
     ) -> JSONObject:
         """The answer as the client gets it. *effects* are the filter's on what `read_answer` gave.
 
@@ -165,7 +165,7 @@ class Dialect(ABC):
         for effect in effects:
             match effect:
                 case Release(item=Chunk() as chunk, decisions=decisions):
-                    choices[chunk.choice] = _annotated(chunk.payload, decisions) if annotate else chunk.payload
+                    choices[chunk.choice] = _annotated(chunk.payload, decisions or ()) if annotate else chunk.payload
                 case Release(item=Frame() as frame):
                     envelope = frame.payload
                 case Finish(choice=index, decision=decision):

@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from safety_proxy.dialects.annotations import annotated, error_body, filter_results
+from safety_proxy.dialects.annotations import annotated, apart, error_body, filter_results
 from safety_proxy.dialects.base import ENVELOPE, Dialect, choice_index, metadata_or
 from safety_proxy.dialects.reading import Echo, figures
-from safety_proxy.events import Chunk, Closed, End, Failure, Finish, Item, Release
+from safety_proxy.events import Annotate, Chunk, Closed, End, Failure, Finish, Item, Offsets, Release, Shown
 from safety_proxy.jsontext import as_object, parse_lenient, write
 from safety_proxy.model import JSON, Decision, JSONObject
 from safety_proxy.policy import strictest
@@ -33,7 +33,7 @@ class StreamOptions:
     """``prompt_filter_results``, shown with the first choice."""
     include_usage: bool = False
     prompt_length: int = 0
-    """Characters of the prompt, for the estimate of a usage that the backend did not tell."""
+    """Characters of the prompt: for the estimate of a usage that the backend did not tell, and where offsets begin."""
 
 
 class StreamCodec:
@@ -121,7 +121,7 @@ class StreamCodec:
 
     # ------------------------------------------------------------------------------------------------ writing
 
-    def encode(self, effect: Release | Finish | End) -> bytes:
+    def encode(self, effect: Shown) -> bytes:
         """The bytes of an effect."""
         match effect:
             case Release():
@@ -129,8 +129,12 @@ class StreamCodec:
                     return self._write_choice(effect.item.payload, effect.decisions)
                 self._usage_shown |= isinstance(effect.item.payload.get("usage"), dict)
                 return encode(write(effect.item.payload))
+            case Annotate():
+                return self._write_apart(effect.choice, None, effect.decision, effect.offsets)
             case Finish(choice=index, decision=decision):
                 self._stopped = True
+                if effect.offsets is not None:
+                    return self._write_apart(index, decision.action.value, decision, effect.offsets)
                 return self._own_choice(index, decision.action.value, (decision,))
             case End():
                 return self._write_end(effect)
@@ -144,10 +148,10 @@ class StreamCodec:
         finishes = [self.encode(Finish(index, decision)) for index in range(choices)]
         return b"".join((*finishes, self.encode(End())))
 
-    def _write_choice(self, payload: JSONObject, decisions: tuple[Decision, ...]) -> bytes:
+    def _write_choice(self, payload: JSONObject, decisions: tuple[Decision, ...] | None) -> bytes:
         """An event with one choice, which `_read_choice` or `_own_choice` made."""
         choices = payload["choices"]
-        if self._options.annotations and isinstance(choices, list):
+        if self._options.annotations and decisions is not None and isinstance(choices, list):
             payload["choices"] = [annotated(as_object(choices[0]), self._results(decisions))]
         return self._write(payload)
 
@@ -161,6 +165,15 @@ class StreamCodec:
     def _own_choice(self, index: int, finish_reason: str | None, decisions: tuple[Decision, ...]) -> bytes:
         choice = self._dialect.empty_choice(index, self._dialect.delta_key, finish_reason)
         return self._write_choice({**self._envelope, "choices": [choice]}, decisions)
+
+    def _write_apart(self, index: int, finish_reason: str | None, decision: Decision, offsets: Offsets) -> bytes:
+        """A decision on text that has been sent before. Without annotations only an end is worth an event."""
+        choice = self._dialect.empty_choice(index, self._dialect.delta_key, finish_reason)
+        if self._options.annotations:
+            choice |= apart(decision, offsets, self._options.prompt_length)
+        elif finish_reason is None:
+            return b""
+        return self._write({**self._envelope, "choices": [choice]})
 
     def _results(self, decisions: tuple[Decision, ...]) -> JSONObject:
         """The annotations of a window; many chunks share one."""

@@ -21,7 +21,7 @@ from safety_proxy.dialects.base import CompletionRequest, Dialect
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
 from safety_proxy.engine import Engine
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.events import Closed, End, Failure, Finish, Item, Release
+from safety_proxy.events import Closed, Failure, Finish, Item, Shown
 from safety_proxy.jsontext import parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision, JSONObject
 from safety_proxy.relay import once
@@ -155,7 +155,7 @@ class _Exchange:
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
         return _json(200, self._write_answer(answer if isinstance(answer, dict) else {}, effects), self._headers)
 
-    def _write_answer(self, answer: JSONObject, effects: Sequence[Release | Finish | End]) -> JSONObject:
+    def _write_answer(self, answer: JSONObject, effects: Sequence[Shown]) -> JSONObject:
         return self._dialect.write_answer(
             answer, effects, annotate=self._engine.annotations, prompt_results=self._prompt_results
         )
@@ -230,9 +230,10 @@ class _Writer:
         self._response, self._codec = response, codec
         self.decisions: list[Decision] = []
 
-    async def write(self, effects: Sequence[Release | Finish | End]) -> None:
+    async def write(self, effects: Sequence[Shown]) -> None:
         self.decisions += (effect.decision for effect in effects if isinstance(effect, Finish))
-        await self._response.write(b"".join(map(self._codec.encode, effects)))
+        if written := b"".join(map(self._codec.encode, effects)):
+            await self._response.write(written)
 
     async def heartbeat(self, choice: int) -> None:
         await self._response.write(self._codec.heartbeat(choice))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from safety_proxy.dialects.annotations import annotated, error_body, filter_results, prompt_results, refusal
+from safety_proxy.dialects.annotations import annotated, apart, error_body, filter_results, prompt_results, refusal
+from safety_proxy.events import Offsets
+from safety_proxy.jsontext import as_object
 from safety_proxy.model import ALLOWED, Action, Annotation, Category, Decision, JSONObject
 
 FILTERED = Decision(
@@ -60,6 +62,27 @@ def test_results_of_the_backend_stay_where_ours_say_nothing() -> None:
         "content_filter_results": {"hate": {"filtered": False}, "purview": {"detected": True}},
     }
     assert annotated({"content_filter_results": None}, {}) == {"content_filter_results": {}}
+
+
+def test_what_is_told_apart_from_its_text_has_offsets_from_the_start_of_the_prompt() -> None:
+    allowed = Decision(Action.ALLOW, {Category.HATE: Annotation(filtered=False, severity=2)}, error="timeout")
+
+    assert apart(allowed, Offsets(3, 5, 9), before=100) == {
+        "content_filter_results": filter_results(allowed),
+        "content_filter_offsets": {"check_offset": 103, "start_offset": 105, "end_offset": 109},
+    }
+
+
+def test_an_end_that_is_told_apart_names_only_what_led_to_it() -> None:
+    found = {Category.HATE: Annotation(filtered=True, severity=6), Category.SEXUAL: Annotation(filtered=False, severity=2)}
+    filtered = Decision(Action.FILTER, found, {"house": True, "watched": False}, error="timeout")
+    failed = Decision(Action.FAIL, {Category.SEXUAL: Annotation(filtered=False, severity=2)}, error="timeout")
+
+    assert apart(filtered, Offsets(0, 0, 1), 0)["content_filter_results"] == {
+        "hate": {"filtered": True, "severity": "high"},
+        "custom_blocklists": {"filtered": True, "details": [{"id": "house", "filtered": True}]},
+    }
+    assert list(as_object(apart(failed, Offsets(0, 0, 1), 0)["content_filter_results"])) == ["error"]
 
 
 def test_there_is_an_entry_for_each_prompt_in_order() -> None:

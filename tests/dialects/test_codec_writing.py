@@ -12,7 +12,7 @@ from safety_proxy.dialects.base import Dialect
 from safety_proxy.dialects.chat_completions import ChatCompletions
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions
 from safety_proxy.dialects.completions import Completions
-from safety_proxy.events import Chunk, End, Failure, Finish, Frame, Item, Release
+from safety_proxy.events import Annotate, Chunk, End, Failure, Finish, Frame, Item, Offsets, Release
 from safety_proxy.jsontext import as_object, write
 from safety_proxy.model import JSON, Action, Annotation, Category, Decision, JSONObject
 from safety_proxy.sse import ServerSentEvent
@@ -83,6 +83,49 @@ def test_results_for_the_prompt_come_with_an_end_that_is_the_first_event(first: 
 
     assert isinstance(payload, dict)
     assert payload["prompt_filter_results"] == PROMPT
+
+
+OFFSETS = Offsets(1, 2, 3)
+SAFE = Decision(Action.ALLOW, {Category.HATE: Annotation(filtered=False, severity=0)})
+
+
+def test_text_whose_decisions_are_told_apart_is_written_as_it_was_read() -> None:
+    stream = codec(annotations=True)
+    (item,) = read(stream, event())
+    assert isinstance(item, Chunk)
+
+    assert events(stream.encode(Release(item, None))) == [event()]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "empty"), [(CHAT, {"delta": {}}), (TEXT, {"text": ""})], ids=lambda value: getattr(value, "name", "")
+)
+@pytest.mark.parametrize("finish", [None, "content_filter"])
+def test_a_decision_told_apart_is_an_event_with_a_choice_without_text(
+    dialect: Dialect, empty: JSONObject, finish: str | None
+) -> None:
+    stream = codec(dialect, annotations=True, prompt_length=100)
+    effect = Annotate(2, SAFE, OFFSETS) if finish is None else Finish(2, FILTERED, OFFSETS)
+    (payload,) = events(stream.encode(effect))
+    choice: JSON = {
+        "index": 2,
+        **empty,
+        "logprobs": None,
+        "finish_reason": finish,
+        "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}} if finish is None else HATE,
+        "content_filter_offsets": {"check_offset": 101, "start_offset": 102, "end_offset": 103},
+    }
+
+    assert payload == {**OURS, "object": dialect.stream_object, "choices": [choice]}
+
+
+def test_without_annotations_a_decision_told_apart_is_only_an_end() -> None:
+    stream = codec(prompt_results=PROMPT)
+    written = events(stream.encode(Finish(0, FILTERED, OFFSETS)))
+
+    assert stream.encode(Annotate(0, SAFE, OFFSETS)) == b""
+    assert "content_filter" in json.dumps(written)
+    assert "content_filter_" not in json.dumps(written)
 
 
 def test_without_annotations_there_are_no_results() -> None:

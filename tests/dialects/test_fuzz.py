@@ -15,7 +15,7 @@ from safety_proxy.dialects.chat_completions import ChatCompletions
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
 from safety_proxy.dialects.completions import Completions
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.events import Closed, End, Finish, Item, Release
+from safety_proxy.events import Closed, Item, Shown
 from safety_proxy.jsontext import as_object, write
 from safety_proxy.model import ALLOWED, JSON, Action, Decision
 from safety_proxy.sse import ServerSentEvent, SSEDecoder
@@ -44,7 +44,7 @@ bodies = json_values | st.fixed_dictionaries({"choices": choices}, optional={"us
 dialects = pytest.mark.parametrize("dialect", DIALECTS_OF_EACH_KIND, ids=lambda dialect: dialect.name)
 
 
-def run(items: list[Item], action: Action) -> list[Release | Finish | End]:
+def run(items: list[Item], action: Action) -> list[Shown]:
     decision = ALLOWED if action is Action.ALLOW else Decision(action)
     return drive(StreamFilter(POLICY, choices=2), [[*items, Closed(complete=True)]], lambda _: decision)
 
