@@ -41,25 +41,29 @@ def window_policies(draw: st.DrawFn) -> WindowPolicy:
 def numbered_texts(draw: st.DrawFn, *, base: int = 0x4E00, longest: int = 60) -> Text:
     """Texts in which no character occurs twice, so that each tells its position. Clear of whatever is matched."""
     length = draw(st.integers(0, longest))
-    characters = "".join(chr(base + i) for i in range(length))
     cuts = sorted(draw(st.lists(st.integers(0, length), max_size=4)))
-    runs = []
-    for start, end in zip([0, *cuts], [*cuts, length], strict=True):
-        if start < end:
-            runs.append((draw(st.sampled_from(CHANNELS)), characters[start:end]))
-    return Text(tuple(runs))
+    return draw(_runs("".join(chr(base + i) for i in range(length)), cuts))
 
 
 @st.composite
-def with_phrase(draw: st.DrawFn, phrase: str) -> Text:
-    """A numbered text with *phrase* inside one of its runs."""
-    text = draw(numbered_texts())
-    runs = list(text.runs) or [("content", "")]
-    i = draw(st.integers(0, len(runs) - 1))
-    channel, run = runs[i]
-    place = draw(st.one_of(st.integers(0, len(run)), st.sampled_from([0, len(run)])))
-    runs[i] = (channel, run[:place] + phrase + run[place:])
-    return Text(tuple(runs))
+def with_phrase(draw: st.DrawFn, phrase: str, policy: WindowPolicy | None = None) -> Text:
+    """A numbered text with *phrase* inside one of its runs; the runs like to end with the phrase and with the windows."""
+    length = draw(st.integers(0, 60))
+    place = draw(st.integers(0, length))
+    end = place + len(phrase)
+    numbered = "".join(chr(0x4E00 + i) for i in range(length))
+    borders = [place, end]
+    if policy is not None:
+        borders += range(policy.first, length + len(phrase), policy.size)
+    cuts = draw(st.lists(st.one_of(st.sampled_from(borders), st.integers(0, length + len(phrase))), max_size=5))
+    return draw(_runs(numbered[:place] + phrase + numbered[place:], sorted(c for c in cuts if not place < c < end)))
+
+
+@st.composite
+def _runs(draw: st.DrawFn, characters: str, cuts: Sequence[int]) -> Text:
+    """*characters* cut into runs, each of some channel."""
+    pairs = zip([0, *cuts], [*cuts, len(characters)], strict=True)
+    return Text(tuple((draw(st.sampled_from(CHANNELS)), characters[start:end]) for start, end in pairs if start < end))
 
 
 @st.composite

@@ -106,7 +106,7 @@ def test_no_part_of_a_span_up_to_holdback_is_released(
     phrase = PHRASE[: data.draw(st.integers(1, max(1, policy.holdback)))]
     if len(phrase) > policy.holdback:
         return
-    text = data.draw(with_phrase(phrase))
+    text = data.draw(with_phrase(phrase, policy))
     other = data.draw(numbered_texts(base=0x9000))
     lanes = [data.draw(chunkings(text, 0)), data.draw(chunkings(other, 1))]
     shown = run(policy, data.draw(reads(data.draw(interleavings(lanes)))), phrase_judge(phrase, bad), random)
@@ -121,7 +121,7 @@ def test_the_cutting_of_chunks_changes_neither_decision_nor_released_text(
     data: st.DataObject, policy: WindowPolicy, random: Random
 ) -> None:
     phrase = PHRASE[: data.draw(st.integers(1, 10))]
-    text = data.draw(st.one_of(with_phrase(phrase), numbered_texts()))
+    text = data.draw(st.one_of(with_phrase(phrase, policy), numbered_texts()))
     exact = run(policy, [[*one_by_one(text), Closed(complete=True)]], phrase_judge(phrase))
     chunks = data.draw(chunkings(text))
     shown = run(policy, data.draw(reads(chunks)), phrase_judge(phrase), random)
