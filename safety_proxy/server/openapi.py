@@ -20,6 +20,7 @@ from safety_proxy.model import JSON, JSONObject
 from safety_proxy.server.azure_api import API_VERSION, API_VERSION_SHAPE
 from safety_proxy.server.deployments import DEPLOYMENT_HEADER
 from safety_proxy.server.openapi_schemas import SCHEMAS
+from safety_proxy.sse import DONE
 
 DESCRIPTION: Final = web.AppKey("description", bytes)
 """The document, written."""
@@ -143,6 +144,17 @@ def _json(name: str) -> JSONObject:
     return {"application/json": {"schema": _schema(name)}}
 
 
+def _event(name: str) -> JSONObject:
+    """One event; OpenAPI before 3.2 has no word for a sequence of them, and tools take the schema for that of each."""
+    data: JSONObject = {"type": "string", "contentMediaType": "application/json", "contentSchema": _schema(name)}
+    return {
+        "type": "object",
+        "description": f"Server-sent events, of which each is a line `data: ` with a {name}; the last is `data: [DONE]`.",
+        "properties": {"data": {"anyOf": [{"const": DONE.decode()}, data]}},
+        "required": ["data"],
+    }
+
+
 def _error(status: int) -> JSONObject:
     extra = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
     return {"description": _ERRORS[status], "headers": _headers(*extra), "content": _json("Error")}
@@ -198,8 +210,7 @@ def _path(path: str, route: _Route, *, keys: bool) -> JSONObject:
 def _responses(route: _Route) -> JSONObject:
     content = _json(route.answer)
     if route.events:
-        told = f"Each event is a line `data: ` and a {route.events}; the last is `data: [DONE]`."
-        content["text/event-stream"] = {"schema": {"type": "string", "description": told}}
+        content["text/event-stream"] = {"schema": _event(route.events)}
     judged = ("x-safety-proxy-policy", "x-safety-proxy-mode", "x-safety-proxy-decision") if route.request else ()
     answer: JSONObject = {"description": "As asked.", "headers": _headers(*judged), "content": content}
     errors: Iterable[int] = route.errors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from safety_proxy.dialects.base import MAX_CHOICES
 from safety_proxy.model import JSON, JSONObject
 
 
@@ -45,7 +46,12 @@ _STREAM: Final[JSONObject] = {
     "enum": [True, False, "true", "True", "false", "False", None],
     "description": "Whether to answer with server-sent events.",
 }
-_N: Final[JSONObject] = {"type": ["integer", "null"], "minimum": 1, "description": "Choices for each prompt; at most 128."}
+_N: Final[JSONObject] = {
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "maximum": MAX_CHOICES,
+    "description": "Choices for each prompt; the bound is for all prompts together.",
+}
 _PROMPTS: Final[JSONObject] = {
     "anyOf": [_STRING, _array({"anyOf": [_STRING, _TOKENS]}, minItems=1), {**_TOKENS, "minItems": 1}],
 }
@@ -83,11 +89,20 @@ def _answer(description: str, *, text: JSONObject, key: str, event: bool = False
     )
 
 
+_PART: Final[JSONObject] = {
+    **_object(
+        "A part of a message. One of another type than text (image_url, input_audio, file, ...) is refused "
+        "(unsupported_content) unless a classifier can read it or the policy's input.unreadable allows it.",
+        text=_STRING,
+    ),
+    "if": {"properties": {"type": {"enum": ["text", "input_text", "output_text"]}}},
+    "then": {"required": ["text"]},
+}
 _MESSAGE: Final = _object(
     "A message; every text of it is judged, unknown fields too.",
     "role",
     role=_text("system, developer, user, assistant or tool; any other is judged as user."),
-    content={"anyOf": [_STRING, {"type": "null"}, _array({"anyOf": [_STRING, _OBJECT]})]},
+    content={"anyOf": [_STRING, {"type": "null"}, _array({"anyOf": [_STRING, _PART]})]},
 )
 _VERDICT: Final = _object(
     "What was found in one category, and whether it was acted on.",
