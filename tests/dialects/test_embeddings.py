@@ -122,7 +122,7 @@ def test_a_text_in_the_clothes_of_base64_is_judged() -> None:
 
 def test_an_embedding_without_an_index_has_that_of_its_place() -> None:
     read = FORMAT.read_answer({"data": [{"embedding": [1]}, {"embedding": [2]}]})
-    assert [element["index"] for element in read.bare["data"]] == [0, 1]  # type: ignore[union-attr, index, call-overload]  # objects
+    assert [element["index"] for element in read.bare["data"]] == [0, 1]  # type: ignore[union-attr, index]  # objects
 
 
 @pytest.mark.parametrize(

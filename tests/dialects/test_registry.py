@@ -21,4 +21,5 @@ def test_there_are_no_other_routes() -> None:
 
 
 def test_backends_are_asked_at_the_dialects_own_path() -> None:
-    assert all(path.endswith(dialect.path) for path, dialect in [*DIALECTS.items(), *EMBEDDINGS.items()])
+    assert all(path.endswith(dialect.path) for path, dialect in DIALECTS.items())
+    assert all(path.endswith(endpoint.path) for path, endpoint in EMBEDDINGS.items())

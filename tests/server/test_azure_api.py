@@ -12,7 +12,7 @@ from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.server.azure_api import is_azure_route, route_of
 from safety_proxy.testing import Answer, FakeBackend
 from tests.server.conftest import HARM, Serve
-from tests.server.wire import SAFE, asks, content, finishes, plain, post, received, whole, words
+from tests.server.wire import SAFE, Event, asks, content, finishes, plain, post, received, whole, words
 
 AZURE = ["/chat/completions", "/openai/deployments/default/chat/completions"]
 OPENAI = ["/v1/chat/completions", "/openai/v1/chat/completions"]
@@ -85,7 +85,7 @@ async def test_a_stream_of_openai_begins_with_a_choice(
 async def test_the_event_about_the_prompt_comes_before_the_backends_first(
     serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession
 ) -> None:
-    frame = {"id": "x", "choices": [], "usage": None}
+    frame: Event = {"id": "x", "choices": [], "usage": None}
     backend.answer = Answer.stream(frame, *words("Hi"))
     async with serve(backend) as url:
         _, body = await post(http, url, asks(stream=True), AZURE[0])
