@@ -74,13 +74,16 @@ class Deployments:
         return found[0]
 
     def choose(self, request: web.Request, model: str | None, key: Key | None) -> Deployment:
-        """By header, path, ``model`` or default, in this order. Raises `RequestError` 404 if there is none for this key."""
-        field, named = "model", model if model in self.by_name else self.default
-        if header := request.headers.get(DEPLOYMENT_HEADER):
-            field, named = DEPLOYMENT_HEADER, header
-        elif "deployment" in request.match_info:
-            field, named = "deployment", request.match_info["deployment"]
-        return self.find(named, key, field)
+        """By header, path, ``model`` or default, in this order.
+
+        Raises `RequestError` 404 if there is none for this key, or the path names none beside a header that does.
+        """
+        named = {
+            DEPLOYMENT_HEADER: request.headers.get(DEPLOYMENT_HEADER),
+            "deployment": request.match_info.get("deployment"),
+        }
+        found = [self.find(name, key, field) for field, name in named.items() if name]
+        return found[0] if found else self.find(model if model in self.by_name else self.default, key, "model")
 
     def find(self, name: str | None, key: Key | None, field: str) -> Deployment:
         """The deployment of that name, which *field* gave. Raises `RequestError` 404 if there is none for this key."""

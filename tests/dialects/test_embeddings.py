@@ -100,7 +100,7 @@ def test_numbers_say_nothing(embedding: JSON) -> None:
 
 def test_whatever_else_is_said_in_words_is_judged_and_not_part_of_the_bare_answer() -> None:
     sent = answer(note="some words", model="a name with blanks")
-    element = sent["data"][0]  # type: ignore[index, call-overload]  # it is a list
+    element = sent["data"][0]  # type: ignore[index]  # a list
     element["comment"] = ["more words"]  # type: ignore[index, call-overload]  # of objects
     read = FORMAT.read_answer(sent)
 
@@ -122,7 +122,7 @@ def test_a_text_in_the_clothes_of_base64_is_judged() -> None:
 
 def test_an_embedding_without_an_index_has_that_of_its_place() -> None:
     read = FORMAT.read_answer({"data": [{"embedding": [1]}, {"embedding": [2]}]})
-    assert [element["index"] for element in read.bare["data"]] == [0, 1]  # type: ignore[union-attr, index]  # objects
+    assert [element["index"] for element in read.bare["data"]] == [0, 1]  # type: ignore[union-attr, index, call-overload]  # objects
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ PATHS = "/openai/deployments/{}/chat/completions"
         (PATHS.format("llama"), None, (200, "Meta-Llama")),
         (PATHS.format("plain"), None, (200, "anything")),
         (PATHS.format("plain"), "llama", (200, "Meta-Llama")),
-        (PATHS.format("none"), "llama", (200, "Meta-Llama")),
+        (PATHS.format("none"), "llama", (404, "deployment")),
         (PATHS.format("none"), None, (404, "deployment")),
         (PATHS.format("raw"), None, (404, "deployment")),
         (PATHS.format("llama"), "none", (404, "azureml-model-deployment")),
