@@ -5,7 +5,7 @@ The proxy, the standalone service and the harness all judge through an `Engine`:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +13,7 @@ from safety_proxy.asynchronous import AsynchronousFilter
 from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.blocklist import BlocklistClassifier
 from safety_proxy.events import Closed, Item, Shown
-from safety_proxy.model import Prompt
+from safety_proxy.model import Decision, Kind, Prompt, Query
 from safety_proxy.moderation import MAX_JUDGEMENTS, Moderator, PromptDecision, PromptModerator, Side
 from safety_proxy.policy import Policy, Rules, StreamRules
 from safety_proxy.relay import Collector, Sink, once, relay
@@ -68,6 +68,11 @@ class Engine:
         collector = Collector()
         await relay(once([*items, Closed(complete=True)]), stream_filter, self._completions.judge, collector)
         return collector.effects
+
+    async def moderate_strings(self, strings: Iterable[str]) -> Decision:
+        """Judge strings of an answer that is no completion, each by itself and distinct ones once."""
+        judged = self._completions.judge([Query(text, Kind.COMPLETION) for text in dict.fromkeys(strings)])
+        return judged if isinstance(judged, Decision) else await judged
 
 
 def _side(rules: Rules, classifiers: Mapping[str, Classifier]) -> Side:

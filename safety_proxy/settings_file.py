@@ -196,6 +196,9 @@ class DeploymentSettings(Shape):
     """Its name at the backend. None: the name that the client used."""
     policy: Annotated[str | None, BeforeValidator(_policy)] = "default"
     """None: the explicit opt-out (`off` in the file)."""
+    model_type: Literal["chat_completion", "text_generation", "embeddings"] = "chat_completion"
+    """What `/info` says; the words are those of Azure's clients."""
+    provider: str = Field(default="unknown", pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,127}$")
 
 
 class KeySettings(Shape):

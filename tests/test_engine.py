@@ -116,3 +116,24 @@ async def test_only_the_asynchronous_mode_shows_text_of_a_filtered_stream_and_no
 def test_a_policy_that_cannot_be_enforced_makes_no_engine() -> None:
     with pytest.raises(ConfigError, match=r"policy\.yaml:3: classifiers\[0\]"):
         Engine([policy()], {"other": ScriptedClassifier()})
+
+
+async def test_strings_of_an_answer_are_judged_each_by_itself() -> None:
+    judge = engine()
+
+    assert (await judge.moderate_strings([])).action is Action.ALLOW
+    assert (await judge.moderate_strings(["ba", "d", "good"])).action is Action.ALLOW
+    assert (await judge.moderate_strings(["good", "bad"])).action is Action.FILTER
+
+
+async def test_a_string_that_comes_twice_is_judged_once() -> None:
+    classifier = ScriptedClassifier()
+    await Engine([policy()], {"embedded": classifier}).moderate_strings(["word", "other", "word"])
+
+    assert [query.text for query in classifier.asked] == ["word", "other"]
+
+
+async def test_a_local_classifier_judges_strings_at_once() -> None:
+    lists = load(parse(f"version: 1\nname: one\nclassifiers: []\ndefaults: off\n{LISTS}\n", "policy.yaml"))
+
+    assert (await Engine([lists], {}).moderate_strings(["a forbidden word"])).action is Action.FILTER

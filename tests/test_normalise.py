@@ -310,7 +310,8 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(unit: str) -> None:
         trailing_invisible(text)
         return time.process_time() - begun
 
-    assert seconds(200) < 0.02 + 30 * min(seconds(20) for _ in range(3))
+    # The fastest of several runs: other work on the machine only ever adds time.
+    assert min(seconds(200) for _ in range(5)) < 0.05 + 40 * min(seconds(20) for _ in range(5))
 
 
 class TestLists:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from safety_proxy.dialects.annotations import annotated, filter_results
 from safety_proxy.dialects.logprobs import read_logprobs
@@ -47,6 +47,18 @@ class CompletionRequest:
     model: str | None
 
 
+class Endpoint(Protocol):
+    """What can be asked of a model: a `Dialect`, or embeddings, whose answers have no choices."""
+
+    name: ClassVar[str]
+    path: ClassVar[str]
+    """What is appended to a backend's url."""
+
+    def read_request(self, body: JSON) -> CompletionRequest:
+        """Understand a request. Raises `RequestError` naming the field that is wrong."""
+        ...
+
+
 class Dialect(ABC):
     """One endpoint's wire format."""
 
@@ -71,11 +83,9 @@ class Dialect(ABC):
         if not isinstance(body, dict):
             raise RequestError("the body must be a JSON object")
         body = dict(body)
-        stream = _read_stream(body)
+        stream = read_stream(body)
         require_valid(body, self.parameters)
-        model = body.get("model")
-        if model is not None and not isinstance(model, str):
-            raise RequestError("'model' must be a string", field="model")
+        model = read_model(body)
         n = body.get("n")
         prompt = self._read_prompt(body, n if isinstance(n, int) else 1)
         if prompt.choices > MAX_CHOICES:
@@ -227,7 +237,15 @@ def _annotated(choice: JSONObject, decisions: Iterable[Decision]) -> JSONObject:
     return annotated(choice, filter_results(strictest(decisions)))
 
 
-def _read_stream(body: JSONObject) -> bool:
+def read_model(body: JSONObject) -> str | None:
+    """The model that a request names. Raises `RequestError`."""
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise RequestError("'model' must be a string", field="model")
+    return model
+
+
+def read_stream(body: JSONObject) -> bool:
     """The ``stream`` flag as backends read it, and coerced in *body* so that they cannot read it otherwise."""
     value = body.get("stream")
     if value is None:

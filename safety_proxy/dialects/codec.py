@@ -31,6 +31,8 @@ class StreamOptions:
     annotations: bool = True
     prompt_results: JSON = None
     """``prompt_filter_results``, shown with the first choice."""
+    prompt_apart: bool = False
+    """They are shown in an event of their own instead, before all others: Azure's routes."""
     include_usage: bool = False
     prompt_length: int = 0
     """Characters of the prompt: for the estimate of a usage that the backend did not tell, and where offsets begin."""
@@ -121,6 +123,17 @@ class StreamCodec:
 
     # ------------------------------------------------------------------------------------------------ writing
 
+    def begin(self) -> bytes:
+        """What stands before the first event; empty if nothing does.
+
+        Azure's first event is about the prompt alone: no choices, and an envelope without content.
+        """
+        if not (self._annotate_prompt and self._options.prompt_apart):
+            return b""
+        self._annotate_prompt = False
+        bare: JSONObject = {"choices": [], "created": 0, "id": "", "model": "", "object": ""}
+        return encode(write({**bare, "prompt_filter_results": self._options.prompt_results}))
+
     def encode(self, effect: Shown) -> bytes:
         """The bytes of an effect."""
         match effect:
@@ -145,8 +158,8 @@ class StreamCodec:
 
     def refuse(self, decision: Decision, choices: int) -> bytes:
         """A whole stream for a prompt that was filtered, in the form that a policy's ``block_as: completion`` asks for."""
-        finishes = [self.encode(Finish(index, decision)) for index in range(choices)]
-        return b"".join((*finishes, self.encode(End())))
+        effects: list[Release | Finish | End] = [*(Finish(index, decision) for index in range(choices)), End()]
+        return b"".join((self.begin(), *map(self.encode, effects)))
 
     def _write_choice(self, payload: JSONObject, decisions: tuple[Decision, ...] | None) -> bytes:
         """An event with one choice, which `_read_choice` or `_own_choice` made."""

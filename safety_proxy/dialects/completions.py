@@ -5,17 +5,16 @@ Formats: OpenAI's legacy Completions API, and what vLLM and the serverless Llama
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from safety_proxy.dialects.base import Dialect
 from safety_proxy.dialects.parameters import TEXT, Rule
-from safety_proxy.dialects.prompt import opaque_fields, other_fields, spoken
+from safety_proxy.dialects.prompt import is_tokens, opaque_fields, other_fields, prompts_of
 from safety_proxy.dialects.reading import Reading
 from safety_proxy.dialects.vocabulary import METADATA_SHAPE
 from safety_proxy.errors import RequestError
-from safety_proxy.model import JSON, JSONObject, Prompt, PromptText
+from safety_proxy.model import JSON, JSONObject, Prompt
 
 _KNOWN: Final = frozenset({"prompt", "stream"})
 
@@ -36,8 +35,8 @@ class Completions(Dialect):
         if prompt is None:
             raise RequestError("'prompt' is required", field="prompt")
         unreadable: list[str] = []
-        texts = list(_read_prompts(prompt, unreadable))
-        prompts = len(prompt) if isinstance(prompt, list) and not _is_tokens(prompt) else 1
+        texts = list(prompts_of(prompt, "prompt", unreadable))
+        prompts = len(prompt) if isinstance(prompt, list) and not is_tokens(prompt) else 1
         known = _KNOWN | {"model"} if METADATA_SHAPE.fullmatch(str(body.get("model") or "")) else _KNOWN
         texts += other_fields(body, known)
         return Prompt(tuple(texts), (*unreadable, *opaque_fields(body)), prompts=prompts, choices=n * prompts)
@@ -53,32 +52,3 @@ class Completions(Dialect):
     def as_delta(self, choice: JSONObject) -> JSONObject:
         """Events and whole answers look alike."""
         return choice
-
-
-def _read_prompts(prompt: JSON, unreadable: list[str]) -> Iterator[PromptText]:
-    """Each prompt as a text of its own; token ids, alone or in lists, nobody here can read."""
-    if isinstance(prompt, str):
-        yield from _read_text(prompt, "prompt", 0)
-        return
-    if not isinstance(prompt, list) or not prompt:
-        raise RequestError("'prompt' must be a string or a non-empty array", field="prompt")
-    if _is_tokens(prompt):
-        unreadable.append("prompt")
-        return
-    for i, element in enumerate(prompt):
-        field = f"prompt[{i}]"
-        if isinstance(element, str):
-            yield from _read_text(element, field, i)
-        elif isinstance(element, list) and _is_tokens(element):
-            unreadable.append(field)
-        else:
-            raise RequestError(f"'{field}' must be a string or token ids", field=field)
-
-
-def _read_text(text: str, field: str, index: int) -> Iterator[PromptText]:
-    for read in spoken(text, field, "user"):
-        yield replace(read, prompt_index=index, spoken=False)
-
-
-def _is_tokens(prompt: list[JSON]) -> bool:
-    return all(isinstance(element, int) and not isinstance(element, bool) for element in prompt)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
 from safety_proxy.dialects.vocabulary import PROMPT_VOCABULARY, says_something
+from safety_proxy.errors import RequestError
 from safety_proxy.jsontext import as_object, strings, unescape
 from safety_proxy.model import JSON, JSONObject, Kind, PromptText, Query
 
@@ -104,6 +106,39 @@ def opaque_fields(body: JSONObject) -> Iterator[str]:
     yield from (key for key in body if key in OPAQUE_FIELDS and body[key] is not None)
     if as_object(body.get(_TEMPLATE_OPTIONS)).get("chat_template") is not None:
         yield f"{_TEMPLATE_OPTIONS}.chat_template"
+
+
+def prompts_of(value: JSON, field: str, unreadable: list[str]) -> Iterator[PromptText]:
+    """Each prompt of a field that holds one or several, as a text of its own, by number.
+
+    Token ids, alone or in lists, nobody here can read: their places go to *unreadable*. Raises `RequestError`.
+    """
+    if isinstance(value, str):
+        yield from _one_prompt(value, field, 0)
+        return
+    if not isinstance(value, list) or not value:
+        raise RequestError(f"'{field}' must be a string or a non-empty array", field=field)
+    if is_tokens(value):
+        unreadable.append(field)
+        return
+    for i, element in enumerate(value):
+        place = f"{field}[{i}]"
+        if isinstance(element, str):
+            yield from _one_prompt(element, place, i)
+        elif isinstance(element, list) and is_tokens(element):
+            unreadable.append(place)
+        else:
+            raise RequestError(f"'{place}' must be a string or token ids", field=place)
+
+
+def _one_prompt(text: str, field: str, index: int) -> Iterator[PromptText]:
+    for read in spoken(text, field, "user"):
+        yield replace(read, prompt_index=index, spoken=False)
+
+
+def is_tokens(prompt: list[JSON]) -> bool:
+    """Whether an array is one prompt in token ids, and not several prompts."""
+    return all(isinstance(element, int) and not isinstance(element, bool) for element in prompt)
 
 
 def seams(texts: Sequence[PromptText]) -> Iterator[PromptText]:

@@ -40,12 +40,13 @@ _PARAMETERS = """messages prompt suffix stream stream_options include_usage incl
     chat_template_kwargs add_generation_prompt continue_final_message add_special_tokens structured_outputs functions
     prompt_cache_key safety_identifier service_tier truncate_prompt_tokens return_tokens_as_token_ids return_token_ids
     logprob_token_ids top_a mirostat enable_thinking keep_alive num_ctx data_sources"""
+_EMBEDDINGS = "embedding embeddings list dimensions encoding_format float base64 input_type query document"
 
 VOCABULARY: Final = frozenset(
-    f"{_ENVELOPE} {_MESSAGES} {_REASONS} {_LOGPROBS} {_FILTER} {_USAGE} {_SCHEMA} {_PARAMETERS}".split()
+    f"{_ENVELOPE} {_MESSAGES} {_REASONS} {_LOGPROBS} {_FILTER} {_USAGE} {_SCHEMA} {_PARAMETERS} {_EMBEDDINGS}".split()
 )
 """Words that say nothing in an answer."""
-PROMPT_VOCABULARY: Final = frozenset(f"{_ENVELOPE} {_MESSAGES} {_LOGPROBS} {_SCHEMA} {_PARAMETERS}".split())
+PROMPT_VOCABULARY: Final = frozenset(f"{_ENVELOPE} {_MESSAGES} {_LOGPROBS} {_SCHEMA} {_PARAMETERS} {_EMBEDDINGS}".split())
 """Words that say nothing in a request."""
 
 

@@ -14,12 +14,15 @@ from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
 from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.blocklist import Blocklist, BlocklistClassifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
-from safety_proxy.dialects import DIALECTS
+from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
 from safety_proxy.server.deployments import Deployment, Deployments, Key
+from safety_proxy.server.embeddings import embed
 from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
 from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import identify, translate_errors
+from safety_proxy.server.models import list_models, show_info, show_model
+from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
 from safety_proxy.server.proxy import PROXY, Proxy, complete
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import (
@@ -46,11 +49,24 @@ def create_app(settings: Settings, *, classifiers: Mapping[str, Classifier] | No
     app.cleanup_ctx.append(_probing)
     app.cleanup_ctx.append(_connecting(settings, engines))
     app.on_shutdown.append(_drain)
+    app[DESCRIPTION] = describe(keys=bool(settings.keys))
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: web.Application) -> None:
+    """All routes there are; each has its row in `safety_proxy.server.openapi`."""
     for path in DIALECTS:
         app.router.add_post(path, complete)
+    for path in EMBEDDINGS:
+        app.router.add_post(path, embed)
+    for prefix in ("/v1", "/openai/v1"):
+        app.router.add_get(f"{prefix}/models", list_models, allow_head=False)
+        app.router.add_get(f"{prefix}/models/{{model:.+}}", show_model, allow_head=False)
+    app.router.add_get("/info", show_info, allow_head=False)
+    app.router.add_get("/openapi.json", show_description, allow_head=False)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
-    return app
 
 
 def build_classifiers(settings: Mapping[str, ClassifierSettings]) -> dict[str, Classifier]:
@@ -100,6 +116,8 @@ def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None],
                     backends[each.backend],
                     each.model,
                     settings.policies[each.policy] if each.policy is not None else None,
+                    each.model_type,
+                    each.provider,
                 )
                 for name, each in settings.deployments.items()
             }

@@ -27,6 +27,10 @@ class Deployment:
     """The model's name at the backend; None passes on the name that the client used."""
     policy: Policy | None
     """None: the explicit opt-out."""
+    model_type: str = "chat_completion"
+    """What ``/info`` says that the model does."""
+    provider: str = "unknown"
+    """Whose model it is, for ``/info`` and the list of models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,27 @@ class Deployments:
         return found[0]
 
     def choose(self, request: web.Request, model: str | None, key: Key | None) -> Deployment:
-        """By header, path, ``model`` or default, in this order. Raises `RequestError` 404 if there is none for this key."""
-        named = request.headers.get(DEPLOYMENT_HEADER) or request.match_info.get("deployment")
-        if named is None:
-            named = model if model in self.by_name else self.default
-        deployment = self.by_name.get(named) if named is not None else None
+        """By header, path, ``model`` or default, in this order.
+
+        Raises `RequestError` 404 if there is none for this key, or the path names none beside a header that does.
+        """
+        named = {
+            DEPLOYMENT_HEADER: request.headers.get(DEPLOYMENT_HEADER),
+            "deployment": request.match_info.get("deployment"),
+        }
+        found = [self.find(name, key, field) for field, name in named.items() if name]
+        return found[0] if found else self.find(model if model in self.by_name else self.default, key, "model")
+
+    def find(self, name: str | None, key: Key | None, field: str) -> Deployment:
+        """The deployment of that name, which *field* gave. Raises `RequestError` 404 if there is none for this key."""
+        deployment = self.by_name.get(name) if name is not None else None
         if deployment is None or not (key is None or key.may_use(deployment)):
-            raise RequestError("no such deployment", status=404, code="deployment_not_found", field="model")
+            raise RequestError("no such deployment", status=404, code="deployment_not_found", field=field)
         return deployment
+
+    def open_to(self, key: Key | None) -> list[Deployment]:
+        """The deployments that may be called with this key."""
+        return [each for each in self.by_name.values() if key is None or key.may_use(each)]
 
 
 def _presented(request: web.Request) -> str:

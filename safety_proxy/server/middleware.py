@@ -70,7 +70,10 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
     except (RequestError, BackendError) as error:
         return error_response(error)
     except web.HTTPException as error:
-        return error_response(_as_request_error(error))
+        response = error_response(_as_request_error(error))
+        if "Allow" in error.headers:  # RFC 9110 wants it with every 405
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
     except Exception:
         log.exception("request.crashed")
         return error_response(None)

@@ -1,4 +1,4 @@
-"""The model endpoints: one handler for all dialects.
+"""The model endpoints: what is common to all requests of a model, and one handler for all dialects of completions.
 
 A request is read, its deployment chosen, its prompt judged, and the *document that was judged* - never the client's
 bytes - sent to the backend; the answer comes back through the engine, streamed or whole.
@@ -7,6 +7,7 @@ bytes - sent to the backend; the answer comes back through the engine, streamed 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,14 +18,15 @@ from aiohttp import web
 from safety_proxy.backend import Reply
 from safety_proxy.dialects import DIALECTS
 from safety_proxy.dialects.annotations import prompt_results, refusal
-from safety_proxy.dialects.base import CompletionRequest, Dialect
+from safety_proxy.dialects.base import CompletionRequest, Dialect, Endpoint
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
 from safety_proxy.engine import Engine
 from safety_proxy.errors import BackendError, RequestError
 from safety_proxy.events import Closed, Failure, Finish, Item, Shown
-from safety_proxy.jsontext import parse, parse_lenient, write
+from safety_proxy.jsontext import as_object, parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision, JSONObject
 from safety_proxy.relay import once
+from safety_proxy.server.azure_api import apply_extra_parameters, is_azure_route, require_api_version, route_of
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import FACTS, REQUEST_ID
@@ -61,22 +63,40 @@ class Proxy:
 PROXY: Final = web.AppKey("proxy", Proxy)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may be answered."""
+
+    request: web.Request
+    proxy: Proxy
+    path: str
+    """Of the backend's endpoint."""
+    asked: CompletionRequest
+    deployment: Deployment
+
+
 async def complete(request: web.Request) -> web.StreamResponse:
     """Answer a chat or text completion."""
-    proxy = request.app[PROXY]
-    with proxy.load.request():
-        key = proxy.deployments.authenticate(request)
-        resource = request.match_info.route.resource
-        dialect = DIALECTS[resource.canonical if resource is not None else ""]
-        asked = dialect.read_request(await read_json(request))
-        deployment = proxy.deployments.choose(request, asked.model, key)
-        request[FACTS].update(deployment=deployment.name, dialect=dialect.name, stream=asked.stream)
-        if deployment.model is not None:
-            asked.body["model"] = deployment.model
-        engine = proxy.engine(deployment, key)
+    with request.app[PROXY].load.request():
+        dialect = DIALECTS[route_of(request)]
+        call, engine = await admit(request, dialect)
         if engine is None:
-            return await _pass_through(request, dialect, asked, deployment)
-        return await _Exchange(request, proxy, dialect, asked, deployment, engine).run()
+            return await pass_through(call)
+        return await _Completion(call, engine, dialect).run()
+
+
+async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine | None]:
+    """Who asks for what, and who judges it: nobody, where the deployment has opted out. Raises `RequestError`."""
+    proxy = request.app[PROXY]
+    key = proxy.deployments.authenticate(request)
+    require_api_version(request)
+    body = apply_extra_parameters(request, await read_json(request), endpoint.name)
+    asked = endpoint.read_request(body)
+    deployment = proxy.deployments.choose(request, asked.model, key)
+    request[FACTS].update(deployment=deployment.name, dialect=endpoint.name, stream=asked.stream)
+    if deployment.model is not None:
+        asked.body["model"] = deployment.model
+    return Call(request, proxy, endpoint.path, asked, deployment), proxy.engine(deployment, key)
 
 
 async def read_json(request: web.Request) -> JSON:
@@ -90,23 +110,15 @@ async def read_json(request: web.Request) -> JSON:
         raise RequestError(f"the body is {error}", code="invalid_json") from None
 
 
-class _Exchange:
+class Exchange(ABC):
     """One moderated request and its answer."""
 
-    def __init__(
-        self,
-        request: web.Request,
-        proxy: Proxy,
-        dialect: Dialect,
-        asked: CompletionRequest,
-        deployment: Deployment,
-        engine: Engine,
-    ) -> None:
-        self._request, self._proxy, self._dialect = request, proxy, dialect
-        self._asked, self._deployment, self._engine = asked, deployment, engine
+    def __init__(self, call: Call, engine: Engine) -> None:
+        self._call, self._request, self._proxy = call, call.request, call.proxy
+        self._asked, self._deployment, self._engine = call.asked, call.deployment, engine
         self._prompt_results: JSON = None
         self._headers = {"x-safety-proxy-policy": engine.identity, "x-safety-proxy-mode": engine.stream.mode}
-        request[FACTS]["policy"] = engine.identity
+        self._request[FACTS]["policy"] = engine.identity
 
     async def run(self) -> web.StreamResponse:
         """Judge the prompt, ask the backend, judge the answer."""
@@ -120,19 +132,42 @@ class _Exchange:
             return await self._refuse(judged.decision)
         backend = self._deployment.backend
         body = write(self._asked.body)
-        async with backend.post(self._dialect.path, body, request_id=self._request[REQUEST_ID]) as reply:
+        async with backend.post(self._call.path, body, request_id=self._request[REQUEST_ID]) as reply:
             self._headers.update(reply.headers)
-            return await (self._stream(reply) if self._asked.stream else self._whole(reply))
+            return await self._answer(reply)
+
+    async def _refuse(self, decision: Decision) -> web.StreamResponse:
+        """The prompt was filtered, or could not be judged; the backend is not called."""
+        status, body = refusal(decision)
+        if decision.action is Action.FAIL:
+            self._headers["Retry-After"] = "1"
+        return json_response(body, self._headers, status)
+
+    @abstractmethod
+    async def _answer(self, reply: Reply) -> web.StreamResponse:
+        """The backend has answered with status 200."""
+
+    def _decided(self, stage: str, *decisions: Decision) -> None:
+        """Tell of decisions in the log, and of the prompt's in the answer's head."""
+        actions = sorted({decision.action.value or "allow" for decision in decisions} - {"allow"}) or ["allow"]
+        self._request[FACTS][f"{stage}_decision"] = "+".join(actions)
+        if stage == "prompt":
+            words = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
+            self._headers["x-safety-proxy-decision"] = words[decisions[0].action]
+
+
+class _Completion(Exchange):
+    """A chat or text completion."""
+
+    def __init__(self, call: Call, engine: Engine, dialect: Dialect) -> None:
+        super().__init__(call, engine)
+        self._dialect = dialect
 
     # ------------------------------------------------------------------------------------------------ prompt
 
     async def _refuse(self, decision: Decision) -> web.StreamResponse:
-        """The prompt was filtered, or could not be judged; the backend is not called."""
         if self._engine.block_as == "error":
-            status, body = refusal(decision)
-            if decision.action is Action.FAIL:
-                self._headers["Retry-After"] = "1"
-            return _json(status, body, self._headers)
+            return await super()._refuse(decision)
         choices = self._asked.prompt.choices
         if self._asked.stream:
             response = await self._begin()
@@ -141,19 +176,19 @@ class _Exchange:
             return response
         finishes = [Finish(index, decision) for index in range(choices)]
         envelope: JSONObject = {**self._envelope(), "object": self._dialect.answer_object}
-        return _json(200, self._write_answer(envelope, finishes), self._headers)
+        return json_response(self._write_answer(envelope, finishes), self._headers)
 
     # ------------------------------------------------------------------------------------------------ completion
 
+    async def _answer(self, reply: Reply) -> web.StreamResponse:
+        return await (self._stream(reply) if self._asked.stream else self._whole(reply))
+
     async def _whole(self, reply: Reply) -> web.Response:
-        try:
-            answer = parse_lenient(await reply.read())
-        except ValueError:
-            raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
+        answer = await read_answer(reply)
         items = self._dialect.read_answer(answer)
         effects = await self._engine.moderate_answer(items, choices=self._asked.prompt.choices)
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
-        return _json(200, self._write_answer(answer if isinstance(answer, dict) else {}, effects), self._headers)
+        return json_response(self._write_answer(as_object(answer), effects), self._headers)
 
     def _write_answer(self, answer: JSONObject, effects: Sequence[Shown]) -> JSONObject:
         return self._dialect.write_answer(
@@ -173,6 +208,8 @@ class _Exchange:
             response = await self._begin()
             sink = _Writer(response, codec)
             try:
+                if opening := codec.begin():
+                    await response.write(opening)
                 await self._engine.moderate_stream(source, sink, choices=self._asked.prompt.choices)
                 await response.write_eof()
             except* ConnectionError:
@@ -182,11 +219,7 @@ class _Exchange:
 
     async def _read_instead(self, reply: Reply, codec: StreamCodec) -> list[Item]:
         """A backend that does not stream although asked; it is answered as a stream all the same."""
-        try:
-            answer = parse_lenient(await reply.read())
-        except ValueError:
-            raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
-        return items_of_answer(self._dialect, codec, answer)
+        return items_of_answer(self._dialect, codec, await read_answer(reply))
 
     async def _begin(self) -> web.StreamResponse:
         headers = {**self._headers, **_STREAM_HEADERS, "x-request-id": self._request[REQUEST_ID]}
@@ -201,6 +234,7 @@ class _Exchange:
             envelope=self._envelope(),
             annotations=self._engine.annotations,
             prompt_results=self._prompt_results,
+            prompt_apart=is_azure_route(route_of(self._request)),
             include_usage=self._asked.include_usage,
             prompt_length=sum(len(text.query.text) for text in self._asked.prompt.texts),
         )
@@ -213,14 +247,6 @@ class _Exchange:
             "created": int(time.time()),
             "model": self._asked.model or self._deployment.name,
         }
-
-    def _decided(self, stage: str, *decisions: Decision) -> None:
-        """Tell of decisions in the log, and of the prompt's in the answer's head."""
-        actions = sorted({decision.action.value or "allow" for decision in decisions} - {"allow"}) or ["allow"]
-        self._request[FACTS][f"{stage}_decision"] = "+".join(actions)
-        if stage == "prompt":
-            words = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
-            self._headers["x-safety-proxy-decision"] = words[decisions[0].action]
 
 
 class _Writer:
@@ -252,12 +278,20 @@ async def read_events(reply: Reply, codec: StreamCodec, limit: int) -> AsyncGene
         yield [Closed(Failure(error.message, error.code))]
 
 
-async def _pass_through(
-    request: web.Request, dialect: Dialect, asked: CompletionRequest, deployment: Deployment
-) -> web.StreamResponse:
+async def read_answer(reply: Reply) -> JSON:
+    """The whole of an answer. Raises `BackendError` if it is not JSON."""
+    try:
+        return parse_lenient(await reply.read())
+    except ValueError:
+        raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
+
+
+async def pass_through(call: Call) -> web.StreamResponse:
     """A deployment that opted out: bytes for bytes, and the head says so."""
+    request = call.request
     headers = {"x-safety-proxy-policy": "off", "x-request-id": request[REQUEST_ID]}
-    async with deployment.backend.post(dialect.path, write(asked.body), request_id=request[REQUEST_ID]) as reply:
+    backend = call.deployment.backend
+    async with backend.post(call.path, write(call.asked.body), request_id=request[REQUEST_ID]) as reply:
         response = web.StreamResponse(headers={**reply.headers, **headers})
         response.content_type = reply.content_type or "application/octet-stream"
         await response.prepare(request)
@@ -267,5 +301,6 @@ async def _pass_through(
     return response
 
 
-def _json(status: int, body: JSONObject, headers: Mapping[str, str]) -> web.Response:
+def json_response(body: JSON, headers: Mapping[str, str] | None = None, status: int = 200) -> web.Response:
+    """*body* as an answer."""
     return web.Response(status=status, body=write(body), content_type="application/json", headers=headers)

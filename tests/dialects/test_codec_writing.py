@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -126,6 +126,36 @@ def test_without_annotations_a_decision_told_apart_is_only_an_end() -> None:
     assert stream.encode(Annotate(0, SAFE, OFFSETS)) == b""
     assert "content_filter" in json.dumps(written)
     assert "content_filter_" not in json.dumps(written)
+
+
+def test_azures_results_for_the_prompt_come_before_all_else_and_once() -> None:
+    stream = codec(annotations=True, prompt_results=PROMPT, prompt_apart=True)
+
+    assert events(stream.begin()) == [
+        {"choices": [], "created": 0, "id": "", "model": "", "object": "", "prompt_filter_results": PROMPT}
+    ]
+    assert stream.begin() == b""
+    assert "prompt_filter_results" not in json.dumps(release(stream, event()))
+
+
+def test_a_refused_prompt_on_azures_routes_begins_with_its_results() -> None:
+    stream = codec(annotations=True, prompt_results=PROMPT, prompt_apart=True)
+    first, finish, done = events(stream.refuse(FILTERED, 1))
+
+    assert (as_object(first)["choices"], as_object(first)["prompt_filter_results"], done) == ([], PROMPT, "[DONE]")
+    assert "prompt_filter_results" not in as_object(finish)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt_results": PROMPT},
+        {"prompt_apart": True},
+        {"prompt_results": PROMPT, "prompt_apart": True, "annotations": False},
+    ],
+)
+def test_elsewhere_nothing_stands_before_the_first_event(options: dict[str, Any]) -> None:
+    assert codec(**{"annotations": True, **options}).begin() == b""
 
 
 def test_without_annotations_there_are_no_results() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from safety_proxy.testing import Answer, FakeBackend
 from tests.server.conftest import HARM, Serve
-from tests.server.wire import asks, whole
+from tests.server.wire import asks, post, whole
 
 
 def digest(key: str) -> str:
@@ -95,6 +95,39 @@ async def test_the_header_beats_the_model(
     headers = {"api-key": "key-all", "azureml-model-deployment": name}
 
     assert await call(serve, backend, http, "plain", **headers) == outcome
+
+
+PATHS = "/openai/deployments/{}/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "outcome"),
+    [
+        (PATHS.format("llama"), None, (200, "Meta-Llama")),
+        (PATHS.format("plain"), None, (200, "anything")),
+        (PATHS.format("plain"), "llama", (200, "Meta-Llama")),
+        (PATHS.format("none"), "llama", (404, "deployment")),
+        (PATHS.format("none"), None, (404, "deployment")),
+        (PATHS.format("raw"), None, (404, "deployment")),
+        (PATHS.format("llama"), "none", (404, "azureml-model-deployment")),
+        ("/openai/v1/chat/completions", None, (200, "anything")),
+    ],
+)
+async def test_the_path_beats_the_model_and_the_header_beats_the_path(
+    serve: Serve,
+    backend: FakeBackend,
+    http: aiohttp.ClientSession,
+    path: str,
+    header: str | None,
+    outcome: tuple[int, str],
+) -> None:
+    backend.answer = Answer.json(whole("Hi"))
+    headers = {"api-key": "key-all"} | ({"azureml-model-deployment": header} if header else {})
+    async with serve(backend, config=CONFIG, flags={}) as url:
+        status, body = await post(http, url, {**asks(), "model": "anything"}, path, **headers)
+
+    said = backend.requests[-1].body["model"] if status == 200 else json.loads(body)["error"]["param"]
+    assert (status, said) == outcome
 
 
 async def test_a_keys_policy_holds_even_where_the_deployment_opted_out(

@@ -89,9 +89,39 @@ async def test_unknown_routes_are_404_and_never_forwarded(
     assert backend.requests == []
 
 
-async def test_other_methods_are_405(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
-    async with serve(backend) as url, http.get(url + CHAT) as response:
-        assert response.status == 405
+ROUTES = {
+    "/v1/chat/completions": "POST",
+    "/completions": "POST",
+    "/openai/deployments/default/chat/completions": "POST",
+    "/openai/v1/embeddings": "POST",
+    "/v1/models": "GET",
+    "/openai/v1/models/default": "GET",
+    "/info": "GET",
+    "/openapi.json": "GET",
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
+@pytest.mark.parametrize("path", ROUTES)
+async def test_other_methods_are_405(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, path: str, method: str
+) -> None:
+    async with serve(backend) as url, http.request(method, url + path) as response:
+        if method == ROUTES[path]:
+            assert response.status in {200, 400}
+        else:
+            assert (response.status, response.headers["Allow"]) == (405, ROUTES[path])
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_a_slash_at_the_end_makes_another_route_which_is_none(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, path: str
+) -> None:
+    async with serve(backend) as url, http.request(ROUTES[path], f"{url}{path}/", json=asks()) as response:
+        assert response.status == 404
+        assert set((await response.json())["error"]) == {"message", "type", "param", "code"}
+    assert backend.requests == []
 
 
 async def test_overload_is_answered_at_once(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
