@@ -7,7 +7,7 @@ bytes - sent to the backend; the answer comes back through the engine, streamed 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,13 +21,15 @@ from safety_proxy.dialects.base import CompletionRequest, Dialect
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
 from safety_proxy.engine import Engine
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.events import Closed, End, Failure, Finish, Item, Release
-from safety_proxy.jsontext import parse, parse_lenient, write
+from safety_proxy.events import Chunk, Closed, End, Failure, Finish, Item, Release
+from safety_proxy.jsontext import as_object, parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision, JSONObject
 from safety_proxy.relay import once
+from safety_proxy.server.accounts import ACCOUNT, Account, Accounts
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import FACTS, REQUEST_ID
+from safety_proxy.server.usage import UsageReader
 from safety_proxy.sse import EVENT_LIMIT, SSEDecoder
 
 _STREAM_HEADERS: Final = {
@@ -49,6 +51,7 @@ class Proxy:
     engines: Mapping[tuple[str | None, str | None], Engine]
     """By the names of the policies of deployment and key."""
     load: Load
+    accounts: Accounts
     event_limit: int = EVENT_LIMIT
 
     def engine(self, deployment: Deployment, key: Key | None) -> Engine | None:
@@ -74,6 +77,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
         if deployment.model is not None:
             asked.body["model"] = deployment.model
         engine = proxy.engine(deployment, key)
+        proxy.accounts.open(request, asked, deployment.name, key.name if key is not None else "")
         if engine is None:
             return await _pass_through(request, dialect, asked, deployment)
         return await _Exchange(request, proxy, dialect, asked, deployment, engine).run()
@@ -105,6 +109,7 @@ class _Exchange:
         self._request, self._proxy, self._dialect = request, proxy, dialect
         self._asked, self._deployment, self._engine = asked, deployment, engine
         self._prompt_results: JSON = None
+        self._account = request[ACCOUNT]
         self._headers = {"x-safety-proxy-policy": engine.identity, "x-safety-proxy-mode": engine.stream.mode}
         request[FACTS]["policy"] = engine.identity
 
@@ -116,6 +121,8 @@ class _Exchange:
         self._decided("prompt", judged.decision)
         if self._engine.annotations:
             self._prompt_results = prompt_results(judged.prompts)
+        if judged.decision.action is Action.FILTER:
+            self._account.spend(None, 0)
         if judged.decision.action is not Action.ALLOW:
             return await self._refuse(judged.decision)
         backend = self._deployment.backend
@@ -151,6 +158,7 @@ class _Exchange:
         except ValueError:
             raise BackendError("the backend's answer is not JSON", code="backend_invalid_answer") from None
         items = self._dialect.read_answer(answer)
+        self._account.spend(as_object(answer).get("usage"), length_of(items))
         effects = await self._engine.moderate_answer(items, choices=self._asked.prompt.choices)
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
         return _json(200, self._write_answer(answer if isinstance(answer, dict) else {}, effects), self._headers)
@@ -164,19 +172,21 @@ class _Exchange:
         codec = self._codec()
         source: AsyncGenerator[Sequence[Item], None]
         if reply.content_type == "text/event-stream":
-            source = read_events(reply, codec, self._proxy.event_limit)
+            source = read_events(reply, codec, self._proxy.event_limit, self._account)
         elif reply.content_type == "application/json":
             source = once(await self._read_instead(reply, codec))
         else:
             raise BackendError("the backend's answer is not a stream", code="backend_invalid_answer")
         with self._proxy.load.stream():
             response = await self._begin()
-            sink = _Writer(response, codec)
+            sink = _Writer(response, codec, self._account)
             try:
                 await self._engine.moderate_stream(source, sink, choices=self._asked.prompt.choices)
                 await response.write_eof()
             except* ConnectionError:
                 self._request[FACTS]["client_left"] = True
+            finally:
+                self._account.spend(codec.usage, codec.characters)
             self._decided("completion", *sink.decisions)
         return response
 
@@ -226,24 +236,39 @@ class _Exchange:
 class _Writer:
     """Writes what may be shown: one write for all that one turn brought."""
 
-    def __init__(self, response: web.StreamResponse, codec: StreamCodec) -> None:
-        self._response, self._codec = response, codec
+    def __init__(self, response: web.StreamResponse, codec: StreamCodec, account: Account) -> None:
+        self._response, self._codec, self._account = response, codec, account
         self.decisions: list[Decision] = []
 
     async def write(self, effects: Sequence[Release | Finish | End]) -> None:
         self.decisions += (effect.decision for effect in effects if isinstance(effect, Finish))
         await self._response.write(b"".join(map(self._codec.encode, effects)))
+        if any(isinstance(effect, Release) and shows_text(effect.item) for effect in effects):
+            self._account.released()
 
     async def heartbeat(self, choice: int) -> None:
         await self._response.write(self._codec.heartbeat(choice))
 
 
-async def read_events(reply: Reply, codec: StreamCodec, limit: int) -> AsyncGenerator[Sequence[Item], None]:
+def length_of(items: Iterable[Item]) -> int:
+    """Characters of the text in them."""
+    return sum(len(segment.text) for item in items if isinstance(item, Chunk) for segment in item.segments)
+
+
+def shows_text(item: Item) -> bool:
+    """Whether there is any."""
+    return isinstance(item, Chunk) and any(segment.text for segment in item.segments)
+
+
+async def read_events(
+    reply: Reply, codec: StreamCodec, limit: int, account: Account
+) -> AsyncGenerator[Sequence[Item], None]:
     """The items of a streamed answer, all that one read brought at a time. A failure is its last item."""
     decoder = SSEDecoder(limit)
     try:
         async for data in reply.chunks():
             items = [item for event in decoder.feed(data) for item in codec.decode(event)]
+            account.arrived(codec.characters)
             if items:
                 yield items
         yield [*(item for event in decoder.flush() for item in codec.decode(event)), Closed()]
@@ -256,13 +281,19 @@ async def _pass_through(
 ) -> web.StreamResponse:
     """A deployment that opted out: bytes for bytes, and the head says so."""
     headers = {"x-safety-proxy-policy": "off", "x-request-id": request[REQUEST_ID]}
+    limit = request.app[PROXY].event_limit
     async with deployment.backend.post(dialect.path, write(asked.body), request_id=request[REQUEST_ID]) as reply:
         response = web.StreamResponse(headers={**reply.headers, **headers})
         response.content_type = reply.content_type or "application/octet-stream"
         await response.prepare(request)
-        async for data in reply.chunks():
-            await response.write(data)
-        await response.write_eof()
+        reader = UsageReader(limit, stream=reply.content_type == "text/event-stream")
+        try:
+            async for data in reply.chunks():
+                reader.feed(data)
+                await response.write(data)
+            await response.write_eof()
+        finally:
+            request[ACCOUNT].spend(reader.usage, 0)
     return response
 
 
