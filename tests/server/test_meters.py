@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from safety_proxy.server.ledger import Ledger
 from safety_proxy.server.meters import CLASSIFIER_ERRORS, CLASSIFIER_SECONDS, METRICS, OPEN_STREAMS, REQUESTS, Meters
 
@@ -11,6 +13,14 @@ def test_every_metric_has_a_name_of_its_own_and_a_meaning() -> None:
     assert all(metric.name.startswith("safety_proxy_") and metric.meaning.endswith(".") for metric in METRICS)
     assert all(bool(metric.buckets) == (metric.kind == "histogram") for metric in METRICS)
     assert all(metric.buckets == tuple(sorted(metric.buckets)) for metric in METRICS)
+
+
+def test_every_metric_is_documented_with_its_labels_and_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for metric in METRICS:
+        name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        assert " | ".join((f"| `{name}`", labels, metric.meaning)).replace("|  |", "| |") in page
 
 
 def test_what_is_observed_lands_in_the_first_bucket_that_holds_it() -> None:

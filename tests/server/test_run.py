@@ -96,7 +96,7 @@ async def ask_once(url: str) -> tuple[int, str]:
 
 
 async def test_workers_share_the_quota_and_add_up_their_counters(backend: FakeBackend, tmp_path: Path) -> None:
-    """Two workers are asked in turn: what is left of the quota falls by one each time, and each shows all that was counted."""
+    """Two workers are asked in turn: what is left falls by one each time, and each shows all that was counted."""
     backend.answer = Answer.json(whole("Hi"))
     file = tmp_path / "proxy.yaml"
     file.write_text(
@@ -105,9 +105,11 @@ async def test_workers_share_the_quota_and_add_up_their_counters(backend: FakeBa
     async with launched(backend, "--workers", "2", "--config", str(file)) as process, asyncio.timeout(50):
         workers = [await logged(process, "server.started") for _ in range(2)]
         url = f"http://127.0.0.1:{workers[0]['port']}"
-        asked, minute = 0, None
+        asked, minute = 0, -1.0
+        told: list[tuple[int, str]] = []
         while minute != time.time() // 60:  # once more, should a minute end meanwhile
-            minute, told = time.time() // 60, []
+            minute = time.time() // 60
+            told.clear()
             for other in (*workers, *workers):
                 with stopped(other["pid"]):
                     told.append(await ask_once(url))
