@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
@@ -255,6 +256,24 @@ async def test_what_the_backend_does_not_tell_is_estimated_and_a_filtered_prompt
 
     assert before == {("estimated", "m", "", "prompt"): 2, ("estimated", "m", "", "completion"): 11}
     assert after == {("estimated", "m", "", "prompt"): 2 + -(-len(HARM) // 4), ("estimated", "m", "", "completion"): 11}
+
+
+async def test_a_client_that_leaves_pays_for_what_the_backend_wrote(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession
+) -> None:
+    backend.answer = Answer([*Answer.stream(*words(SAFE)).pieces[:-2], asyncio.Event()])
+    async with serve(backend, config=config("azure"), flags={}, clock=Clock()) as url, asyncio.timeout(10):
+        async with http.post(url + CHAT, json=asks(stream=True)) as response:
+            await response.content.readany()
+        await backend.left.wait()
+        tokens: dict[tuple[str, ...], float] = {}
+        requests: dict[tuple[str, ...], float] = {}
+        while not requests:
+            tokens = await counted(http, url, "tokens_total")
+            requests = {labels: n for labels, n in (await counted(http, url, "requests_total")).items() if labels[0] == "m"}
+
+    assert requests == {("m", "chat_completions", CHAT, "left"): 1}
+    assert tokens["estimated", "m", "", "completion"] > 0
 
 
 async def test_refusals_are_counted_by_limit(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
