@@ -266,11 +266,11 @@ async def test_a_client_that_leaves_pays_for_what_the_backend_wrote(
         async with http.post(url + CHAT, json=asks(stream=True)) as response:
             await response.content.readany()
         await backend.left.wait()
-        tokens: dict[tuple[str, ...], float] = {}
         requests: dict[tuple[str, ...], float] = {}
-        while not requests:
-            tokens = await counted(http, url, "tokens_total")
-            requests = {labels: n for labels, n in (await counted(http, url, "requests_total")).items() if labels[0] == "m"}
+        while not requests:  # it is counted once the server has noticed
+            seen = await counted(http, url, "requests_total")
+            requests = {labels: n for labels, n in seen.items() if labels[0] == "m"}
+        tokens = await counted(http, url, "tokens_total")
 
     assert requests == {("m", "chat_completions", CHAT, "left"): 1}
     assert tokens["estimated", "m", "", "completion"] > 0
