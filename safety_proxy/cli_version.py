@@ -21,6 +21,7 @@ DEPENDENCIES: Final = (
     "google-re2",
     "numpy",
     "orjson",
+    "prometheus-client",
     "pyahocorasick",
     "pydantic",
     "ruamel.yaml",

@@ -14,7 +14,7 @@ completion, a key, or an address of a backend: they end in logs and in answers t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from safety_proxy.model import Category
 
@@ -38,7 +38,8 @@ class ConfigError(SafetyProxyError):
 class RequestError(SafetyProxyError):
     """The client sent something that cannot be served; *status* is the HTTP status (400-499, or 503 when we are full).
 
-    *field* is the path of the offending field (``messages[0].content``) and *code* a word for programs.
+    *field* is the path of the offending field (``messages[0].content``) and *code* a word for programs. *retry_after* is in
+    seconds. *headers* go with the answer.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class RequestError(SafetyProxyError):
         code: str | None = None,
         field: str | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.code, self.field, self.retry_after = message, status, code, field, retry_after
+        self.headers = dict(headers or {})
 
 
 class BackendError(SafetyProxyError):

@@ -40,6 +40,7 @@ from safety_proxy.settings_file import (
     read_secret,
 )
 from safety_proxy.settings_sources import Given, gather, unknown_variables
+from safety_proxy.settings_usage import MetricsSettings
 from safety_proxy.yaml import Place
 
 ALONE: Final = "default"
@@ -63,6 +64,7 @@ class Settings:
     keys: tuple[KeySettings, ...]
     """Who may call. Empty: everybody who can connect."""
     limits: LimitSettings
+    metrics: MetricsSettings
     drain: float
     workers: int
     log_level: str
@@ -98,6 +100,7 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
         default_deployment=file.default_deployment,
         keys=tuple(file.keys),
         limits=file.limits,
+        metrics=file.metrics or ("off" if file.keys else "open"),
         drain=file.drain,
         workers=given["workers"].whole(1, 1024) if "workers" in given else 1,
         log_level=given["log_level"].one_of(*LOG_LEVELS) if "log_level" in given else "info",

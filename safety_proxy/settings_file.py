@@ -19,6 +19,7 @@ from safety_proxy.errors import ConfigError
 from safety_proxy.model import JSON
 from safety_proxy.policy import Blocklist
 from safety_proxy.policy_shape import ClassifierName, Shape
+from safety_proxy.settings_usage import MetricsSettings, PriceSettings, QuotaSettings, whole
 from safety_proxy.yaml import Place
 
 # ---------------------------------------------------------------------------------------------------- kinds of values
@@ -32,11 +33,6 @@ _RESERVED: Final = re.compile(
 
 KEY_HEADERS: Final = frozenset({"authorization", "api-key"})
 """Headers that carry a backend's key."""
-
-
-def _whole(value: JSON) -> JSON:
-    """Digits count as a number: what comes from the environment is text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
 def _seconds(value: JSON) -> float:
@@ -85,8 +81,8 @@ def _policy(value: JSON) -> JSON:
 
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,127}$")]
-Count: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=1_000_000)]
-Port: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=65_535)]
+Count: TypeAlias = Annotated[int, BeforeValidator(whole), Field(ge=1, le=1_000_000)]
+Port: TypeAlias = Annotated[int, BeforeValidator(whole), Field(ge=0, le=65_535)]
 Time: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Wait: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
@@ -199,6 +195,9 @@ class DeploymentSettings(Shape):
     model_type: Literal["chat_completion", "text_generation", "embeddings"] = "chat_completion"
     """What `/info` says; the words are those of Azure's clients."""
     provider: str = Field(default="unknown", pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,127}$")
+    limits: QuotaSettings | None = None
+    """None: no quota."""
+    price: PriceSettings | None = None
 
 
 class KeySettings(Shape):
@@ -235,6 +234,8 @@ class FileShape(Shape):
     default_deployment: Name | None = None
     keys: list[KeySettings] = Field(default=[])
     auth: Literal["none", "keys"] | None = None
+    metrics: MetricsSettings | None = None
+    """None: open where everybody may call, else off."""
     limits: LimitSettings = LimitSettings()
     drain: Time = 30.0
 

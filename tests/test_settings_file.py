@@ -209,10 +209,6 @@ def test_keys_of_features_that_are_not_there_are_refused(key: str) -> None:
     assert f"{key}: unknown key" in mistake(f"{key}: {{}}")
 
 
-def test_limits_of_deployments_are_refused() -> None:
-    assert "deployments.a.limits: unknown key" in mistake("deployments: {a: {backend: x, limits: azure}}")
-
-
 # ------------------------------------------------------------------------------------------------------------- variables
 
 

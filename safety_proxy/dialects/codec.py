@@ -59,6 +59,16 @@ class StreamCodec:
         """Whether the client asked for an event with usage."""
         return self._options.include_usage
 
+    @property
+    def usage(self) -> JSON:
+        """The usage that the backend told last; None if it told none."""
+        return self._usage
+
+    @property
+    def characters(self) -> int:
+        """How much text the backend has sent so far, whatever became of it."""
+        return self._characters
+
     # ------------------------------------------------------------------------------------------------ reading
 
     def decode(self, event: ServerSentEvent) -> Sequence[Item]:

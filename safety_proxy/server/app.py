@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import product
 
@@ -14,16 +15,21 @@ from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
 from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.blocklist import Blocklist, BlocklistClassifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
+from safety_proxy.classifiers.observed import observed
 from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
+from safety_proxy.server.accounts import Accounts, show_limits
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
 from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
 from safety_proxy.server.load import Load
+from safety_proxy.server.meters import Meters
+from safety_proxy.server.metrics import METRICS_KEY, Metrics, measure, show_metrics
 from safety_proxy.server.middleware import identify, translate_errors
 from safety_proxy.server.models import list_models, show_info, show_model
 from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
 from safety_proxy.server.proxy import PROXY, Proxy, complete
+from safety_proxy.server.shared import Shared, share
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import (
     AzureSettings,
@@ -36,19 +42,32 @@ from safety_proxy.settings_file import (
 _Context = Callable[[web.Application], AsyncIterator[None]]
 
 
-def create_app(settings: Settings, *, classifiers: Mapping[str, Classifier] | None = None) -> web.Application:
+def create_app(
+    settings: Settings,
+    *,
+    classifiers: Mapping[str, Classifier] | None = None,
+    shared: Shared | None = None,
+    worker: int = 0,
+    clock: Callable[[], float] = time.time,
+) -> web.Application:
     """The proxy. *classifiers*, by name, stand in for those of the settings; the application closes neither kind twice.
 
+    *shared* is what it has in common with other processes, of which it is number *worker*; *clock* tells quotas the time.
     Raises `ConfigError` if a policy cannot be enforced.
     """
     made = dict(classifiers) if classifiers is not None else build_classifiers(settings.classifiers)
-    app = web.Application(middlewares=[identify, translate_errors], client_max_size=settings.limits.body)
-    engines = _engines(settings, made)
+    app = web.Application(middlewares=[measure, identify, translate_errors], client_max_size=settings.limits.body)
+    shared = shared or share(settings)
+    meters = Meters(shared.ledger.rows[worker])
+    app[METRICS_KEY] = Metrics(shared.ledger, meters, shared.quotas, settings.metrics, clock)
+    prices = {name: each.price for name, each in settings.deployments.items() if each.price is not None}
+    engines = _engines(settings, {name: observed(each, meters.classified) for name, each in made.items()})
     app[READINESS] = Readiness(made.values())
     app.cleanup_ctx.append(_closing(made))
     app.cleanup_ctx.append(_probing)
-    app.cleanup_ctx.append(_connecting(settings, engines))
+    app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock)))
     app.on_shutdown.append(_drain)
+    app.on_response_prepare.append(show_limits)
     app[DESCRIPTION] = describe(keys=bool(settings.keys))
     _add_routes(app)
     return app
@@ -67,6 +86,7 @@ def _add_routes(app: web.Application) -> None:
     app.router.add_get("/openapi.json", show_description, allow_head=False)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", show_metrics, allow_head=False)
 
 
 def build_classifiers(settings: Mapping[str, ClassifierSettings]) -> dict[str, Classifier]:
@@ -104,7 +124,7 @@ def _engines(settings: Settings, classifiers: Mapping[str, Classifier]) -> dict[
     return engines
 
 
-def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None], Engine]) -> _Context:
+def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None], Engine], accounts: Accounts) -> _Context:
     async def connecting(app: web.Application) -> AsyncIterator[None]:
         async with open_session() as session:
             backends = {
@@ -124,7 +144,8 @@ def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None],
             app[PROXY] = Proxy(
                 Deployments(deployments, settings.default_deployment, _keys(settings)),
                 engines,
-                Load(settings.limits.requests, settings.limits.streams),
+                Load(settings.limits.requests, settings.limits.streams, tell=accounts.meters.loaded),
+                accounts,
                 settings.limits.event,
             )
             yield

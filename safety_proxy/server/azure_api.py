@@ -25,7 +25,7 @@ def route_of(request: web.Request) -> str:
 
 
 def is_azure_route(route: str) -> bool:
-    """Whether streams of *route* begin as Azure's do: with an event about the prompt alone."""
+    """Whether *route* is Azure's own: streams begin with an event about the prompt, limits reset in whole seconds."""
     return not route.startswith(_OPENAI)
 
 

@@ -67,7 +67,7 @@ class Deployments:
         """
         if not self.keys:
             return None
-        digest = hashlib.sha256(_presented(request).encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(presented_key(request).encode("utf-8", "surrogateescape")).digest()
         found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
         if not found:
             raise RequestError("no valid key was presented", status=401, code="invalid_api_key")
@@ -97,7 +97,7 @@ class Deployments:
         return [each for each in self.by_name.values() if key is None or key.may_use(each)]
 
 
-def _presented(request: web.Request) -> str:
+def presented_key(request: web.Request) -> str:
     """The key of a request: ``Authorization`` with or without ``Bearer``, or ``api-key``."""
     scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
     if rest and scheme.lower() == "bearer":

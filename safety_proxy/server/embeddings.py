@@ -8,6 +8,7 @@ from safety_proxy.backend import Reply
 from safety_proxy.dialects import EMBEDDINGS
 from safety_proxy.dialects.embeddings import Embeddings
 from safety_proxy.engine import Engine
+from safety_proxy.jsontext import as_object
 from safety_proxy.model import Action
 from safety_proxy.server.azure_api import route_of
 from safety_proxy.server.proxy import PROXY, Call, Exchange, admit, json_response, pass_through, read_answer
@@ -30,7 +31,9 @@ class _Embedding(Exchange):
 
     async def _answer(self, reply: Reply) -> web.Response:
         """What the answer says in words is judged; if it may not pass, the numbers go without it."""
-        answer = self._endpoint.read_answer(await read_answer(reply))
+        told = await read_answer(reply)
+        answer = self._endpoint.read_answer(told)
+        self._account.spend(as_object(told).get("usage"), 0)
         decision = await self._engine.moderate_strings(answer.strings)
         self._decided("completion", decision)
         passed = decision.action is Action.ALLOW

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,29 +17,34 @@ class Load:
     max_streams: int
     requests: int = 0
     streams: int = 0
+    tell: Callable[[int, int], None] = lambda _requests, _streams: None
+    """Told how many are open whenever that changes."""
 
     @contextmanager
     def request(self) -> Iterator[None]:
         """One call without an open stream. Raises `RequestError` 503."""
         if self.requests >= self.max_requests:
             raise _overloaded()
-        self.requests += 1
+        self._open(1, 0)
         try:
             yield
         finally:
-            self.requests -= 1
+            self._open(-1, 0)
 
     @contextmanager
     def stream(self) -> Iterator[None]:
         """One open stream; it no longer counts as a call. Raises `RequestError` 503."""
         self.require_stream()
-        self.streams += 1
-        self.requests -= 1
+        self._open(-1, 1)
         try:
             yield
         finally:
-            self.streams -= 1
-            self.requests += 1
+            self._open(1, -1)
+
+    def _open(self, requests: int, streams: int) -> None:
+        self.requests += requests
+        self.streams += streams
+        self.tell(self.requests, self.streams)
 
     def require_stream(self) -> None:
         """Raise `RequestError` 503 if no further stream may be opened."""

@@ -81,10 +81,11 @@ async def translate_errors(request: web.Request, handler: Handler) -> web.Stream
 
 def error_response(error: RequestError | BackendError | None) -> web.Response:
     """An error as HTTP: status, OpenAI's ``error`` object, ``Retry-After`` where it helps. None: a bug of ours."""
-    headers = {}
+    headers: dict[str, str] = {}
     match error:
         case RequestError():
             status = error.status
+            headers |= error.headers
             body = error_body(
                 error.message, kind=_KINDS.get(status, "invalid_request_error"), code=error.code, param=error.field
             )

@@ -34,12 +34,13 @@ _ERRORS: Final[Mapping[int, str]] = {
     400: "The request is wrong (`param` names the field), holds what no classifier can read (`unsupported_content`), or its "
     "prompt was filtered (`content_filter`). Or the backend refused it.",
     401: "No valid key was presented.",
+    403: "The configuration shows metrics to nobody.",
     404: "No such deployment, or not for this key.",
     405: "The route has other methods.",
     413: "The body is too large, or the prompt too long to be judged.",
     415: "The body has a content coding that is not supported.",
     422: "The backend refused the request. Other statuses of a refusing backend are passed on as well.",
-    429: "Too many requests; `Retry-After` says when to come back.",
+    429: "The deployment's quota for this minute is used up, or the backend's; `Retry-After` says when to come back.",
     500: "A mistake of the proxy, or the backend's own error.",
     502: "The backend cannot be reached, or its answer cannot be used.",
     503: "The prompt could not be judged (`content_filter_error`), or there is too much to do (`overloaded`).",
@@ -53,7 +54,7 @@ _ERRORS: Final[Mapping[int, str]] = {
 class _Route:
     summary: str
     answer: str
-    """Name of the schema of an answer with status 200."""
+    """Name of the schema of an answer with status 200; empty: plain text."""
     errors: tuple[int, ...] = _COMMON
     request: str = ""
     """Name of the schema of a request's body; empty: a GET."""
@@ -90,6 +91,7 @@ _ROUTES: Final[Mapping[str, _Route]] = {
     "/info": _Route("The default deployment, or the one that a header names", "Info", (*_CALLER, 404), parameters=_AZURE),
     "/openapi.json": _Route("This description", "OpenAPI", secured=False),
     "/healthz": _Route("Whether the process lives", "Health", secured=False, head=True),
+    "/metrics": _Route("Counters in Prometheus' text format", "", (401, 403, *_COMMON)),
     "/readyz": _Route("Whether requests can be judged", "Readiness", secured=False, unready=True, head=True),
 }
 """The table: every route that the application has."""
@@ -128,8 +130,22 @@ _HEADERS: Final[Mapping[str, tuple[str, JSONObject]]] = {
     "x-safety-proxy-mode": ("How text is held back.", {"enum": ["buffered", "whole", "asynchronous"]}),
     "x-safety-proxy-decision": ("The decision on the prompt.", {"enum": ["allow", "block", "error"]}),
     "Retry-After": ("Seconds.", {"type": "integer"}),
+    "retry-after-ms": ("The same in milliseconds.", {"type": "integer"}),
+    **{
+        f"x-ratelimit-{word}-{what}": (f"Where there is a quota: {told} {what} of this minute.", {"type": kind})
+        for what in ("requests", "tokens")
+        for word, told, kind in (
+            ("limit", "all", "integer"),
+            ("remaining", "what is left of the", "integer"),
+            ("reset", "how long until there are new", "string"),
+        )
+    },
     "Allow": ("The methods that the route has.", {"type": "string"}),
 }
+
+
+_JUDGED: Final = ("x-safety-proxy-policy", "x-safety-proxy-mode", "x-safety-proxy-decision")
+_LIMITS: Final = tuple(name for name in _HEADERS if name.startswith("x-ratelimit-"))
 
 
 def _headers(*names: str) -> JSONObject:
@@ -156,7 +172,7 @@ def _event(name: str) -> JSONObject:
 
 
 def _error(status: int) -> JSONObject:
-    extra = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
+    extra = {405: ("Allow",), 429: ("Retry-After", "retry-after-ms", *_LIMITS), 503: ("Retry-After",)}.get(status, ())
     return {"description": _ERRORS[status], "headers": _headers(*extra), "content": _json("Error")}
 
 
@@ -207,11 +223,14 @@ def _path(path: str, route: _Route, *, keys: bool) -> JSONObject:
     return {method: operation, "head": {**operation, "operationId": f"head_{path[1:]}", "responses": _bodiless(route)}}
 
 
+_PLAIN: Final[JSONObject] = {"text/plain": {"schema": {"type": "string"}}}
+
+
 def _responses(route: _Route) -> JSONObject:
-    content = _json(route.answer)
+    content = _json(route.answer) if route.answer else dict(_PLAIN)
     if route.events:
         content["text/event-stream"] = {"schema": _event(route.events)}
-    judged = ("x-safety-proxy-policy", "x-safety-proxy-mode", "x-safety-proxy-decision") if route.request else ()
+    judged = (*_JUDGED, *_LIMITS) if route.request else ()
     answer: JSONObject = {"description": "As asked.", "headers": _headers(*judged), "content": content}
     errors: Iterable[int] = route.errors
     found: JSONObject = {"200": answer, **{str(status): {"$ref": f"#/components/responses/{status}"} for status in errors}}

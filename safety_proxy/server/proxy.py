@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,14 +22,16 @@ from safety_proxy.dialects.base import CompletionRequest, Dialect, Endpoint
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions, items_of_answer
 from safety_proxy.engine import Engine
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.events import Closed, Failure, Finish, Item, Shown
+from safety_proxy.events import Chunk, Closed, Failure, Finish, Item, Release, Shown
 from safety_proxy.jsontext import as_object, parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision, JSONObject
 from safety_proxy.relay import once
+from safety_proxy.server.accounts import ACCOUNT, Account, Accounts
 from safety_proxy.server.azure_api import apply_extra_parameters, is_azure_route, require_api_version, route_of
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import FACTS, REQUEST_ID
+from safety_proxy.server.usage import UsageReader
 from safety_proxy.sse import EVENT_LIMIT, SSEDecoder
 
 _STREAM_HEADERS: Final = {
@@ -51,6 +53,7 @@ class Proxy:
     engines: Mapping[tuple[str | None, str | None], Engine]
     """By the names of the policies of deployment and key."""
     load: Load
+    accounts: Accounts
     event_limit: int = EVENT_LIMIT
 
     def engine(self, deployment: Deployment, key: Key | None) -> Engine | None:
@@ -96,6 +99,7 @@ async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine 
     request[FACTS].update(deployment=deployment.name, dialect=endpoint.name, stream=asked.stream)
     if deployment.model is not None:
         asked.body["model"] = deployment.model
+    proxy.accounts.open(request, asked, deployment.name, key.name if key is not None else "")
     return Call(request, proxy, endpoint.path, asked, deployment), proxy.engine(deployment, key)
 
 
@@ -117,6 +121,7 @@ class Exchange(ABC):
         self._call, self._request, self._proxy = call, call.request, call.proxy
         self._asked, self._deployment, self._engine = call.asked, call.deployment, engine
         self._prompt_results: JSON = None
+        self._account = call.request[ACCOUNT]
         self._headers = {"x-safety-proxy-policy": engine.identity, "x-safety-proxy-mode": engine.stream.mode}
         self._request[FACTS]["policy"] = engine.identity
 
@@ -128,6 +133,8 @@ class Exchange(ABC):
         self._decided("prompt", judged.decision)
         if self._engine.annotations:
             self._prompt_results = prompt_results(judged.prompts)
+        if judged.decision.action is Action.FILTER:
+            self._account.spend(None, 0)
         if judged.decision.action is not Action.ALLOW:
             return await self._refuse(judged.decision)
         backend = self._deployment.backend
@@ -186,6 +193,7 @@ class _Completion(Exchange):
     async def _whole(self, reply: Reply) -> web.Response:
         answer = await read_answer(reply)
         items = self._dialect.read_answer(answer)
+        self._account.spend(as_object(answer).get("usage"), length_of(items))
         effects = await self._engine.moderate_answer(items, choices=self._asked.prompt.choices)
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
         return json_response(self._write_answer(as_object(answer), effects), self._headers)
@@ -199,14 +207,14 @@ class _Completion(Exchange):
         codec = self._codec()
         source: AsyncGenerator[Sequence[Item], None]
         if reply.content_type == "text/event-stream":
-            source = read_events(reply, codec, self._proxy.event_limit)
+            source = read_events(reply, codec, self._proxy.event_limit, self._account)
         elif reply.content_type == "application/json":
             source = once(await self._read_instead(reply, codec))
         else:
             raise BackendError("the backend's answer is not a stream", code="backend_invalid_answer")
         with self._proxy.load.stream():
             response = await self._begin()
-            sink = _Writer(response, codec)
+            sink = _Writer(response, codec, self._account)
             try:
                 if opening := codec.begin():
                     await response.write(opening)
@@ -214,6 +222,8 @@ class _Completion(Exchange):
                 await response.write_eof()
             except* ConnectionError:
                 self._request[FACTS]["client_left"] = True
+            finally:
+                self._account.spend(codec.usage, codec.characters)
             self._decided("completion", *sink.decisions)
         return response
 
@@ -252,25 +262,40 @@ class _Completion(Exchange):
 class _Writer:
     """Writes what may be shown: one write for all that one turn brought."""
 
-    def __init__(self, response: web.StreamResponse, codec: StreamCodec) -> None:
-        self._response, self._codec = response, codec
+    def __init__(self, response: web.StreamResponse, codec: StreamCodec, account: Account) -> None:
+        self._response, self._codec, self._account = response, codec, account
         self.decisions: list[Decision] = []
 
     async def write(self, effects: Sequence[Shown]) -> None:
         self.decisions += (effect.decision for effect in effects if isinstance(effect, Finish))
         if written := b"".join(map(self._codec.encode, effects)):
             await self._response.write(written)
+        if any(isinstance(effect, Release) and shows_text(effect.item) for effect in effects):
+            self._account.released()
 
     async def heartbeat(self, choice: int) -> None:
         await self._response.write(self._codec.heartbeat(choice))
 
 
-async def read_events(reply: Reply, codec: StreamCodec, limit: int) -> AsyncGenerator[Sequence[Item], None]:
+def length_of(items: Iterable[Item]) -> int:
+    """Characters of the text in them."""
+    return sum(len(segment.text) for item in items if isinstance(item, Chunk) for segment in item.segments)
+
+
+def shows_text(item: Item) -> bool:
+    """Whether there is any."""
+    return isinstance(item, Chunk) and any(segment.text for segment in item.segments)
+
+
+async def read_events(
+    reply: Reply, codec: StreamCodec, limit: int, account: Account
+) -> AsyncGenerator[Sequence[Item], None]:
     """The items of a streamed answer, all that one read brought at a time. A failure is its last item."""
     decoder = SSEDecoder(limit)
     try:
         async for data in reply.chunks():
             items = [item for event in decoder.feed(data) for item in codec.decode(event)]
+            account.arrived(codec.characters)
             if items:
                 yield items
         yield [*(item for event in decoder.flush() for item in codec.decode(event)), Closed()]
@@ -290,14 +315,20 @@ async def pass_through(call: Call) -> web.StreamResponse:
     """A deployment that opted out: bytes for bytes, and the head says so."""
     request = call.request
     headers = {"x-safety-proxy-policy": "off", "x-request-id": request[REQUEST_ID]}
+    limit = request.app[PROXY].event_limit
     backend = call.deployment.backend
     async with backend.post(call.path, write(call.asked.body), request_id=request[REQUEST_ID]) as reply:
         response = web.StreamResponse(headers={**reply.headers, **headers})
         response.content_type = reply.content_type or "application/octet-stream"
         await response.prepare(request)
-        async for data in reply.chunks():
-            await response.write(data)
-        await response.write_eof()
+        reader = UsageReader(limit, stream=reply.content_type == "text/event-stream")
+        try:
+            async for data in reply.chunks():
+                reader.feed(data)
+                await response.write(data)
+            await response.write_eof()
+        finally:
+            request[ACCOUNT].spend(reader.usage, 0)
     return response
 
 

@@ -18,6 +18,7 @@ import structlog
 from aiohttp import http_parser, web
 
 from safety_proxy.server.app import create_app
+from safety_proxy.server.shared import Shared, share
 from safety_proxy.settings import Settings
 
 _BACKLOG: Final = 1024
@@ -35,7 +36,7 @@ def run(settings: Settings) -> None:
         log.warning("config.warning", message="aiohttp's C parser is missing: slower, and a different reading of HTTP")
     with _listening(settings.listen.host, settings.listen.port) as listener:
         if settings.workers == 1:
-            _work(settings, listener)
+            _work(settings, listener, share(settings), 0)
         else:
             _supervise(settings, listener)
 
@@ -75,14 +76,14 @@ def _url(listener: socket.socket) -> str:
 # ------------------------------------------------------------------------------------------------------ processes
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
+def _work(settings: Settings, listener: socket.socket, shared: Shared, worker: int) -> None:
     """Serve in this process."""
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in _STOPPING:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with _serving(create_app(settings), listener, settings.drain):
+        async with _serving(create_app(settings, shared=shared, worker=worker), listener, settings.drain):
             host, port, *_ = listener.getsockname()
             log.info("server.started", host=host, port=port, workers=settings.workers, pid=os.getpid())
             await stop.wait()
@@ -105,7 +106,8 @@ def _supervise(settings: Settings, listener: socket.socket) -> None:
     """Serve in several processes that share the listener; when one dies, all stop, and the operator's tools see it."""
     create_app(settings)  # mistakes show once, here
     fork = multiprocessing.get_context("fork")
-    workers = [fork.Process(target=_work, args=(settings, listener)) for _ in range(settings.workers)]
+    shared = share(settings)
+    workers = [fork.Process(target=_work, args=(settings, listener, shared, i)) for i in range(settings.workers)]
     for worker in workers:
         worker.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -39,12 +40,13 @@ def _serve(tmp_path: Path) -> Serve:
         config: str = "",
         classifier: ScriptedClassifier | None = None,
         flags: Mapping[str, object] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[str]:
         (tmp_path / "policy.yaml").write_text(policy)
         (tmp_path / "proxy.yaml").write_text(f"policies: [policy.yaml]\n{config.replace('BACKEND', backend.url)}")
         given = flags if flags is not None else {"backend": backend.url, "policy": "test"}
         settings = load_settings(config=tmp_path / "proxy.yaml", flags=given, environ={})
-        app = create_app(settings, classifiers={"embedded": classifier or scripted()})
+        app = create_app(settings, classifiers={"embedded": classifier or scripted()}, clock=clock)
         async with running(app) as url:
             yield url
 

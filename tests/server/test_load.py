@@ -34,3 +34,11 @@ def test_a_place_is_given_back_by_those_who_fail() -> None:
     with pytest.raises(ZeroDivisionError), load.request(), load.stream():
         raise ZeroDivisionError
     assert (load.requests, load.streams) == (0, 0)
+
+
+def test_whoever_wants_to_know_is_told_of_every_change() -> None:
+    told: list[tuple[int, int]] = []
+    load = Load(max_requests=2, max_streams=1, tell=lambda requests, streams: told.append((requests, streams)))
+    with load.request(), load.stream():
+        pass
+    assert told == [(1, 0), (0, 1), (1, 0), (0, 0)]
