@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from safety_proxy.model import JSON
@@ -90,9 +90,8 @@ def last_message(body: Mapping[str, JSON]) -> str:
     return str(messages[-1]["content"])
 
 
-def check_all(told: Mapping[str, Mapping[str, Any]], *, without: Collection[str] = ()) -> None:
-    """Assert that a script saw in every situation, but those named, what it had to."""
-    assert set(told) == {each.name for each in SITUATIONS} - set(without)
+def check_all(told: Mapping[str, Mapping[str, Any]], *, instead: Mapping[str, Seen] | None = None) -> None:
+    """Assert that a script saw in every situation what it had to, or what this client makes of it *instead*."""
+    assert set(told) == {each.name for each in SITUATIONS}
     for each in SITUATIONS:
-        if each.name not in without:
-            each.check(Seen(**told[each.name]))
+        replace(each, expected=(instead or {}).get(each.name, each.expected)).check(Seen(**told[each.name]))
