@@ -22,7 +22,9 @@ collect_ignore = [file for file, package in OPTIONAL.items() if find_spec(packag
 
 @pytest.fixture(name="model")
 async def _model() -> AsyncIterator[FakeBackend]:
-    async with FakeBackend(answer).running() as model:
+    model = FakeBackend()
+    model.answer = answer
+    async with model.running():
         yield model
 
 

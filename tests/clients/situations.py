@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from safety_proxy.model import JSON
+from safety_proxy.model import JSON, JSONObject
 from safety_proxy.testing import Answer, Request
 from tests.server.conftest import HARM, OUTAGE
 from tests.server.wire import SAFE, event, whole, words
@@ -21,7 +21,7 @@ BEFORE_HARM: Final = SAFE[:333]
 """Longer than the first windows, so that a stream has shown something when the harm comes."""
 BROKEN: Final = SAFE[:200]
 SAYS: Final = {TRANSLATE: SAFE, THREATEN: BEFORE_HARM + HARM + SAFE, MUMBLE: OUTAGE}
-USAGE: Final = {"prompt_tokens": 7, "completion_tokens": 16, "total_tokens": 23}
+USAGE: Final[JSONObject] = {"prompt_tokens": 7, "completion_tokens": 16, "total_tokens": 23}
 
 
 @dataclass(frozen=True, slots=True)

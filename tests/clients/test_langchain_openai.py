@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 import openai
 import pytest
@@ -31,12 +34,14 @@ def seen_in(message: AIMessage | AIMessageChunk) -> Seen:
 
 
 async def streamed(chat: ChatOpenAI, asks: str) -> AIMessageChunk:
-    parts = [part async for part in chat.astream(messages(asks))]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole += part
-    assert isinstance(whole, AIMessageChunk)
-    return whole
+    return added([part async for part in chat.astream(messages(asks))])
+
+
+def added(parts: Sequence[AIMessage]) -> AIMessageChunk:
+    """LangChain's way of making one message of a stream."""
+    message = reduce(add, parts)
+    assert isinstance(message, AIMessageChunk)
+    return message
 
 
 async def test_chat_openai_in_every_situation(serve: Serve, model: FakeBackend, situation: Situation) -> None:
@@ -84,12 +89,9 @@ async def test_a_tool_call_arrives_whole_or_not_at_all(serve: Serve, backend: Fa
     deltas = [event({"role": "assistant", "content": None}), *(event({"tool_calls": [call]}) for call in calls)]
     backend.answer = Answer.stream(*deltas, event({}, "tool_calls"))
     async with serve(backend) as url:
-        parts = [part async for part in chat_of(url).bind_tools([weather]).astream("How is the weather?")]
+        message = added([part async for part in chat_of(url).bind_tools([weather]).astream("How is the weather?")])
 
     assert [each["function"]["name"] for each in backend.requests[0].body["tools"]] == ["weather"]  # type: ignore[call-overload, index, union-attr]  # tools as the client wrote them
-    message = parts[0]
-    for part in parts[1:]:
-        message += part
     assert message.response_metadata["finish_reason"] == finish
     made = [(call["name"], call["args"]) for call in message.tool_calls]
     assert made == ([("weather", {"city": city})] if finish == "tool_calls" else [])

@@ -44,7 +44,8 @@ def _litellm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = tmp_path_factory.mktemp("litellm") / "config.yaml"
     config.write_text(json.dumps({"model_list": models}))
     key = f"sk-{secrets.token_hex(32)}"
-    command = [PYTHON, BIN / "litellm", "--config", config, "--host", "127.0.0.1", "--port", "0", "--telemetry", "False"]
+    where = ["--host", "127.0.0.1", "--port", "0"]
+    command = [str(BIN / "litellm"), "--config", str(config), *where, "--telemetry", "False"]
     with subprocess.Popen(  # noqa: S603 - installed by our own Makefile
         command, env=VARIABLES | {"LITELLM_MASTER_KEY": key}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -25,9 +25,7 @@ LOSES_CODE = {"classifier failure on the prompt": Seen(status=503)}
 async def drive(url: str, situations: dict[str, Any]) -> dict[str, Any]:
     assert PYTHON.exists(), MISSING
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        PYTHON, DRIVER, url, stdin=pipe, stdout=pipe, stderr=pipe, env=VARIABLES
-    )
+    process = await asyncio.create_subprocess_exec(PYTHON, DRIVER, url, stdin=pipe, stdout=pipe, stderr=pipe, env=VARIABLES)
     out, err = await process.communicate(json.dumps({"system": SYSTEM, "situations": situations}).encode())
     assert process.returncode == 0, err.decode()
     told: dict[str, Any] = json.loads(out)

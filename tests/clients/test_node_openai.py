@@ -23,9 +23,9 @@ PARSED = {"filtered completion": Seen(code="ContentFilterFinishReasonError")}
 
 
 @pytest.fixture(name="folder", scope="session")
-def _folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script beside the package that it uses; kept from run to run in pytest's cache, if there is one."""
-    target = pytestconfig.cache.mkdir("node") if pytestconfig.cache else tmp_path_factory.mktemp("node")
+def _folder(pytestconfig: pytest.Config) -> Path:
+    """The script beside the package that it uses; kept from run to run in pytest's cache."""
+    target = pytestconfig.cache.mkdir("node")
     for source in SOURCES.iterdir():
         shutil.copy(source, target)
     command = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]

@@ -111,7 +111,7 @@ async def test_a_blocked_prompt_says_why(serve: Serve, model: FakeBackend, drive
 async def test_the_text_completion_of_the_examples(
     serve: Serve, backend: FakeBackend, drive: Drive, says: str, text: str, finish: str
 ) -> None:
-    choice = {"index": 0, "text": says, "logprobs": None, "finish_reason": "stop"}
+    choice: Body = {"index": 0, "text": says, "logprobs": None, "finish_reason": "stop"}
     backend.answer = Answer.json({"id": "c", "object": "text_completion", "created": 217877, "choices": [choice]})
     async with serve(backend) as url:
         status, [body] = await drive(f"{url}/v1/completions", {"prompt": "Math is a", "max_tokens": 30, "temperature": 0.7})
