@@ -24,8 +24,8 @@ demo: $(VENV)/.installed ## start the proxy with a scripted model and look at it
 test: $(VENV)/.installed-dev ## run the tests, but for the slow ones, and measure their coverage
 	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report= --cov-fail-under=0 $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.installed-dev ## run the slow tests; that there is none is no error
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || test $$? -eq 5
+test-slow: $(VENV)/.installed-clients $(VENV)/litellm/.installed ## run the slow tests; they drive clients against a running proxy
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 cov: test ## run the tests and fail if branch coverage is below the gate in pyproject.toml
 	$(BIN)/coverage report
@@ -35,7 +35,7 @@ lint: $(VENV)/.installed-dev ## style, formatting, and the borders between the l
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
-types: $(VENV)/.installed-dev ## mypy --strict
+types: $(VENV)/.installed-clients ## mypy --strict
 	$(BIN)/mypy
 
 fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
@@ -66,3 +66,15 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "installing safety-proxy and the tools of its developers into $(VENV)"
 	@$(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-clients: pyproject.toml | $(BIN)/python
+	@echo "installing safety-proxy, the tools of its developers and the clients of its tests into $(VENV)"
+	@$(INSTALL) '.[dev,clients]'
+	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
+
+# Apart, since it takes only older releases of a client that the tests have, too.
+$(VENV)/litellm/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing LiteLLM into $(VENV)/litellm"
+	@$(BIN)/python -m venv $(VENV)/litellm
+	@$(VENV)/litellm/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[litellm]'
+	@touch $@

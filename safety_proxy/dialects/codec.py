@@ -48,6 +48,7 @@ class StreamCodec:
         self._envelope["object"] = dialect.stream_object
         self._annotate_prompt = options.annotations and options.prompt_results is not None
         self._echoes: defaultdict[int, dict[str, Echo]] = defaultdict(dict)
+        self._finished: set[int] = set()
         self._usage: JSONObject | None = None
         self._usage_shown = False
         self._characters = 0
@@ -98,6 +99,9 @@ class StreamCodec:
             return (self._dialect.read_frame(payload),)
         if not isinstance(choices, list):
             return (Closed(Failure("the backend sent an event whose choices are no array", _INVALID)),)
+        if self._finished and self._is_late(payload, choices):
+            payload["choices"] = []
+            return (self._dialect.read_frame(payload),)
         items: list[Item] = []
         for position, choice in enumerate(choices):
             index = choice_index(choice.get("index")) if isinstance(choice, dict) else None
@@ -106,6 +110,11 @@ class StreamCodec:
             last = position == len(choices) - 1
             items.append(self._read_choice(payload, choice, index, last=last))
         return items
+
+    def _is_late(self, payload: JSONObject, choices: Sequence[JSON]) -> bool:
+        """Whether an event of choices that have ended still tells of the whole stream, as LiteLLM's with usage does."""
+        beside = any(payload[name] is not None for name in payload.keys() - {*ENVELOPE, "choices"})
+        return beside and all(isinstance(c, dict) and choice_index(c.get("index")) in self._finished for c in choices)
 
     def _read_choice(self, payload: JSONObject, choice: JSONObject, index: int, *, last: bool) -> Chunk:
         """One choice of an event; what stands beside the choices goes with the last of them."""
@@ -119,7 +128,10 @@ class StreamCodec:
         reading.strings += self._dialect.read_frame(payload).strings
         for segment in reading.segments:
             self._characters += len(segment.text)
-        return reading.chunk(index, {**payload, "choices": [choice]})
+        chunk = reading.chunk(index, {**payload, "choices": [choice]})
+        if chunk.finished:
+            self._finished.add(index)
+        return chunk
 
     def _note(self, payload: JSONObject) -> None:
         """Remember the envelope for events of our own, and the latest usage."""

@@ -46,6 +46,27 @@ def test_an_event_with_one_choice_is_a_chunk_with_all_it_has() -> None:
     assert decode(payload) == [Chunk(0, payload, (Segment("content", "Hi"),), strings=("strange", "x y", "odd", "z"))]
 
 
+def test_usage_with_a_choice_that_has_ended_is_a_frame_without_it() -> None:
+    """So LiteLLM's proxy sends it; as a chunk of a choice that is over it would be lost."""
+    stream = codec()
+    stream.read_event({**HEAD, "choices": [choice(finish_reason="stop")]})
+    late: JSONObject = {**HEAD, "choices": [{"index": 0, "delta": {}}], "usage": {"total_tokens": 5}, "odd": "x y"}
+
+    assert stream.read_event(late) == (Frame({**late, "choices": []}, ("odd", "x y")),)
+
+
+@pytest.mark.parametrize(
+    ("index", "beside"),
+    [(1, {"usage": {"total_tokens": 5}}), (0, {"usage": None}), (0, {}), ("?", {"usage": {"total_tokens": 5}})],
+)
+def test_an_event_of_a_choice_that_goes_on_or_with_nothing_beside_it_is_no_frame(index: JSON, beside: JSONObject) -> None:
+    stream = codec()
+    stream.read_event({**HEAD, "choices": [choice(finish_reason="stop")]})
+
+    (item,) = stream.read_event({**HEAD, "choices": [choice(index=index)], **beside})
+    assert not isinstance(item, Frame)
+
+
 def test_an_event_with_several_choices_is_taken_apart_and_what_is_beside_them_goes_with_the_last() -> None:
     payload: JSONObject = {
         **HEAD,

@@ -87,7 +87,7 @@ def finishes(events: Iterable[Event]) -> dict[int, list[str]]:
     told: dict[int, list[str]] = {}
     for each in events:
         for choice in each["choices"]:
-            if choice["finish_reason"] is not None:
+            if choice.get("finish_reason") is not None:  # LiteLLM's proxy leaves it out where it is null
                 told.setdefault(choice["index"], []).append(choice["finish_reason"])
     return told
 

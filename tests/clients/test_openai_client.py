@@ -1,22 +1,35 @@
-"""The official OpenAI client, sync and async, pointed at the proxy: what its users see."""
+"""The official OpenAI client, sync and async, pointed at the proxy: what its users see.
+
+Its helpers `.stream()` and `.parse()` turn the reasons ``content_filter`` and ``length`` into exceptions, and no other.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageFunctionToolCall, ChatCompletionUserMessageParam
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessageFunctionToolCall,
+    ChatCompletionUserMessageParam,
+)
 from pydantic import BaseModel
 
 from safety_proxy.testing import Answer, FakeBackend
+from tests.clients.situations import BREAK_OFF, MUMBLE, THREATEN, Seen, Situation
 from tests.server.conftest import HARM, OUTAGE, Serve
 from tests.server.wire import SAFE, Event, event, whole, words
 
 ASK: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "How far is the Moon?"}]
 T = TypeVar("T")
+
+
+class Distance(BaseModel):
+    kilometres: int
 
 
 def client_of(url: str) -> openai.AsyncOpenAI:
@@ -145,9 +158,6 @@ async def test_a_filtered_prompt_is_a_bad_request_with_code_and_results(serve: S
 
 
 async def test_parse_raises_on_a_filtered_completion(serve: Serve, backend: FakeBackend) -> None:
-    class Distance(BaseModel):
-        kilometres: int
-
     backend.answer = Answer.json(whole(HARM))
     async with serve(backend) as url:
         with pytest.raises(openai.ContentFilterFinishReasonError):
@@ -166,3 +176,137 @@ async def test_legacy_completions(serve: Serve, backend: FakeBackend) -> None:
 
     async with serve(backend) as url:
         assert await in_thread(url, read) == [("Hel", None), ("lo", None), ("", "length")]
+
+
+# ---------------------------------------------------------------------------------------------------- every situation
+
+
+def asked(text: str) -> list[ChatCompletionUserMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
+def seen_whole(answer: ChatCompletion) -> Seen:
+    [choice] = answer.choices
+    return Seen(choice.message.content or "", choice.finish_reason)
+
+
+def seen_streamed(chunks: Iterable[ChatCompletionChunk]) -> Seen:
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    [finish] = [choice.finish_reason for choice in choices if choice.finish_reason is not None]
+    return Seen("".join(choice.delta.content or "" for choice in choices), finish)
+
+
+def seen_raised(error: openai.APIStatusError) -> Seen:
+    return Seen(status=error.status_code, code=error.code)
+
+
+def ask(client: openai.OpenAI, situation: Situation) -> Seen:
+    messages = asked(situation.asks)
+    try:
+        if situation.streamed:
+            return seen_streamed(client.chat.completions.create(model="m", messages=messages, stream=True))
+        return seen_whole(client.chat.completions.create(model="m", messages=messages))
+    except openai.APIStatusError as error:
+        return seen_raised(error)
+
+
+async def ask_async(client: openai.AsyncOpenAI, situation: Situation) -> Seen:
+    messages = asked(situation.asks)
+    try:
+        if situation.streamed:
+            stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+            return seen_streamed([chunk async for chunk in stream])
+        return seen_whole(await client.chat.completions.create(model="m", messages=messages))
+    except openai.APIStatusError as error:
+        return seen_raised(error)
+
+
+async def test_sync_client_in_every_situation(serve: Serve, model: FakeBackend, situation: Situation) -> None:
+    async with serve(model) as url:
+        situation.check(await in_thread(url, lambda client: ask(client, situation)))
+
+
+async def test_async_client_in_every_situation(serve: Serve, model: FakeBackend, situation: Situation) -> None:
+    async with serve(model) as url, client_of(url) as client:
+        situation.check(await ask_async(client, situation))
+
+
+def by_helper(client: openai.OpenAI, situation: Situation) -> Seen:
+    """By `.stream()` or `.parse()`, as a caller sees the completion that they give."""
+    messages = asked(situation.asks)
+    try:
+        if not situation.streamed:
+            return seen_whole(client.chat.completions.parse(model="m", messages=messages))
+        with client.chat.completions.stream(model="m", messages=messages) as stream:
+            return seen_whole(stream.get_final_completion())
+    except openai.APIStatusError as error:
+        return seen_raised(error)
+
+
+async def by_async_helper(client: openai.AsyncOpenAI, situation: Situation) -> Seen:
+    messages = asked(situation.asks)
+    try:
+        if not situation.streamed:
+            return seen_whole(await client.chat.completions.parse(model="m", messages=messages))
+        async with client.chat.completions.stream(model="m", messages=messages) as stream:
+            return seen_whole(await stream.get_final_completion())
+    except openai.APIStatusError as error:
+        return seen_raised(error)
+
+
+async def test_sync_helpers_in_every_situation(serve: Serve, model: FakeBackend, situation: Situation) -> None:
+    async with serve(model) as url:
+        if situation.expected.finish == "content_filter":
+            with pytest.raises(openai.ContentFilterFinishReasonError):
+                await in_thread(url, lambda client: by_helper(client, situation))
+        else:
+            situation.check(await in_thread(url, lambda client: by_helper(client, situation)))
+
+
+async def test_async_helpers_in_every_situation(serve: Serve, model: FakeBackend, situation: Situation) -> None:
+    async with serve(model) as url, client_of(url) as client:
+        if situation.expected.finish == "content_filter":
+            with pytest.raises(openai.ContentFilterFinishReasonError):
+                await by_async_helper(client, situation)
+        else:
+            situation.check(await by_async_helper(client, situation))
+
+
+async def test_parsing_what_was_withheld_without_a_verdict_gives_nothing_and_raises_nothing(
+    serve: Serve, model: FakeBackend
+) -> None:
+    async with serve(model) as url, client_of(url) as client:
+        answer = await client.chat.completions.parse(model="m", messages=asked(MUMBLE), response_format=Distance)
+
+    [choice] = answer.choices
+    assert (str(choice.finish_reason), choice.message.parsed) == ("content_filter_error", None)
+
+
+async def test_what_is_parsed_arrives_as_the_model_wrote_it(serve: Serve, backend: FakeBackend) -> None:
+    backend.answer = Answer.json(whole('{"kilometres": 384400}'))
+    async with serve(backend) as url, client_of(url) as client:
+        answer = await client.chat.completions.parse(model="m", messages=ASK, response_format=Distance)
+
+    assert answer.choices[0].message.parsed == Distance(kilometres=384400)
+    assert "response_format" in backend.requests[0].body
+
+
+async def test_the_exception_for_a_filtered_completion_carries_the_completion(serve: Serve, model: FakeBackend) -> None:
+    async with serve(model) as url, client_of(url) as client:
+        with pytest.raises(openai.ContentFilterFinishReasonError) as caught:
+            await client.chat.completions.parse(model="m", messages=asked(THREATEN))
+
+    completion = caught.value.completion
+    assert completion is not None
+    extra = completion.choices[0].model_extra
+    assert extra is not None
+    assert extra["content_filter_results"]["violence"]["filtered"] is True
+
+
+async def test_a_backend_that_breaks_off_raises_and_says_so(serve: Serve, model: FakeBackend) -> None:
+    async with serve(model) as url, client_of(url) as client:
+        with pytest.raises(openai.APIError) as caught:
+            async with client.chat.completions.stream(model="m", messages=asked(BREAK_OFF)) as stream:
+                await stream.until_done()
+
+    assert caught.value.code == "backend_incomplete"
