@@ -80,7 +80,11 @@ def joined(choices: Iterable[Body]) -> Seen:
     return Seen(text, finish)
 
 
-@pytest.mark.parametrize("drive", [by_requests, by_curl])
+DRIVES = [by_requests, pytest.param(by_curl, marks=pytest.mark.slow)]
+"""Curl may not be there; the slow tests demand it."""
+
+
+@pytest.mark.parametrize("drive", DRIVES)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 async def test_the_examples_in_every_situation(
     serve: Serve, model: FakeBackend, situation: Situation, drive: Drive, path: str
@@ -93,7 +97,7 @@ async def test_the_examples_in_every_situation(
     assert all("model" not in asked.body and "authorization" not in asked.headers for asked in model.requests)
 
 
-@pytest.mark.parametrize("drive", [by_requests, by_curl])
+@pytest.mark.parametrize("drive", DRIVES)
 async def test_a_blocked_prompt_says_why(serve: Serve, model: FakeBackend, drive: Drive) -> None:
     async with serve(model) as url:
         status, [body] = await drive(f"{url}/v1/chat/completions", example(HARM))
@@ -104,7 +108,7 @@ async def test_a_blocked_prompt_says_why(serve: Serve, model: FakeBackend, drive
     assert error["innererror"]["content_filter_result"]["violence"] == {"filtered": True, "severity": "high"}
 
 
-@pytest.mark.parametrize("drive", [by_requests, by_curl])
+@pytest.mark.parametrize("drive", DRIVES)
 @pytest.mark.parametrize(
     ("says", "text", "finish"), [(SAFE, SAFE, "stop"), (f"The Moon. {HARM}. It is far.", "", "content_filter")]
 )
@@ -121,7 +125,7 @@ async def test_the_text_completion_of_the_examples(
     assert (answered["text"], answered["finish_reason"]) == (text, finish)
 
 
-@pytest.mark.parametrize("drive", [by_requests, by_curl])
+@pytest.mark.parametrize("drive", DRIVES)
 async def test_a_wrong_key_is_refused_before_anybody_is_asked(serve: Serve, model: FakeBackend, drive: Drive) -> None:
     async with serve(model, config=admit("another")) as url:
         status, _ = await drive(f"{url}/v1/chat/completions", example(TRANSLATE))

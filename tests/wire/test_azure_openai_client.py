@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from safety_proxy.testing import Answer, FakeBackend
-from tests.server.conftest import HARM, Serve
+from tests.server.conftest import HARM, OUTAGE, Serve
 from tests.server.wire import SAFE, Event, whole, words
 
 T = TypeVar("T")
@@ -64,6 +64,19 @@ async def test_async_stream_that_is_cut(serve: Serve, backend: FakeBackend, conn
 
     assert chunks[-1].choices[0].finish_reason == "content_filter"
     assert SAFE[:333].startswith("".join(c.choices[0].delta.content or "" for c in chunks if c.choices))
+
+
+async def test_a_completion_without_a_verdict(serve: Serve, backend: FakeBackend, connect: Connect) -> None:
+    async with serve(backend) as url, connect(url) as client:
+        backend.answer = Answer.json(whole(OUTAGE))
+        answer = await client.chat.completions.create(model=MODEL, messages=ASK)
+        backend.answer = Answer.stream(*words(OUTAGE))
+        stream = await client.chat.completions.create(model=MODEL, messages=ASK, stream=True)
+        chunks = [chunk async for chunk in stream]
+
+    assert str(answer.choices[0].finish_reason) == str(chunks[-1].choices[0].finish_reason) == "content_filter_error"
+    assert answer.choices[0].message.content is None
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == ""
 
 
 async def test_the_stream_helper_reads_the_event_about_the_prompt(
