@@ -21,6 +21,7 @@ from safety_proxy.engine import Engine
 from safety_proxy.server.accounts import Accounts, show_limits
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
+from safety_proxy.server.exchange import PROXY, Proxy
 from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
 from safety_proxy.server.load import Load
 from safety_proxy.server.meters import Meters
@@ -28,7 +29,7 @@ from safety_proxy.server.metrics import METRICS_KEY, Metrics, measure, show_metr
 from safety_proxy.server.middleware import identify, translate_errors
 from safety_proxy.server.models import list_models, show_info, show_model
 from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
-from safety_proxy.server.proxy import PROXY, Proxy, complete
+from safety_proxy.server.proxy import complete
 from safety_proxy.server.shared import Shared, share
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import (

@@ -11,7 +11,7 @@ from safety_proxy.engine import Engine
 from safety_proxy.jsontext import as_object
 from safety_proxy.model import Action
 from safety_proxy.server.azure_api import route_of
-from safety_proxy.server.proxy import PROXY, Call, Exchange, admit, json_response, pass_through, read_answer
+from safety_proxy.server.exchange import PROXY, Call, Exchange, admit, json_response, pass_through, read_answer
 
 
 async def embed(request: web.Request) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from aiohttp import web
 from safety_proxy.model import JSONObject
 from safety_proxy.server.azure_api import require_api_version
 from safety_proxy.server.deployments import Deployment, Deployments, Key
-from safety_proxy.server.proxy import PROXY, json_response
+from safety_proxy.server.exchange import PROXY, json_response
 
 
 async def list_models(request: web.Request) -> web.Response:

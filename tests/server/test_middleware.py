@@ -62,7 +62,7 @@ async def test_a_bug_is_500_without_a_word_of_it(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("safety_proxy.server.proxy.parse", broken)
+    monkeypatch.setattr("safety_proxy.server.exchange.parse", broken)
     async with serve(backend) as url, http.post(f"{url}/v1/chat/completions", json=asks()) as response:
         body = await response.text()
 
