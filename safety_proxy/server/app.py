@@ -39,6 +39,7 @@ from safety_proxy.settings_file import (
     ClassifierSettings,
     EmbeddedSettings,
 )
+from safety_proxy.settings_usage import MetricsKey
 
 _Context = Callable[[web.Application], AsyncIterator[None]]
 
@@ -69,7 +70,7 @@ def create_app(
     app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock)))
     app.on_shutdown.append(_drain)
     app.on_response_prepare.append(show_limits)
-    app[DESCRIPTION] = describe(keys=bool(settings.keys))
+    app[DESCRIPTION] = describe(keys=bool(settings.keys), metrics_key=isinstance(settings.metrics, MetricsKey))
     _add_routes(app)
     return app
 

@@ -25,7 +25,7 @@ from safety_proxy.server.accounts import ACCOUNT, Accounts
 from safety_proxy.server.azure_api import apply_extra_parameters, require_api_version
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.load import Load
-from safety_proxy.server.middleware import FACTS, REQUEST_ID
+from safety_proxy.server.middleware import FACTS, REQUEST_ID, error_code_header
 from safety_proxy.server.usage import UsageReader
 from safety_proxy.sse import EVENT_LIMIT
 
@@ -124,6 +124,7 @@ class Exchange(ABC):
     async def _refuse(self, decision: Decision) -> web.StreamResponse:
         """The prompt was filtered, or could not be judged; the backend is not called."""
         status, body = refusal(decision)
+        self._headers |= error_code_header(decision.action.value)
         if decision.action is Action.FAIL:
             self._headers["Retry-After"] = "1"
         return json_response(body, self._headers, status)

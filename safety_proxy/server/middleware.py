@@ -17,7 +17,8 @@ from aiohttp import web
 
 from safety_proxy.dialects.annotations import error_body
 from safety_proxy.errors import BackendError, RequestError
-from safety_proxy.jsontext import write
+from safety_proxy.jsontext import as_object, write
+from safety_proxy.model import JSON
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -98,7 +99,13 @@ def error_response(error: RequestError | BackendError | None) -> web.Response:
             body = error_body("internal error", kind="server_error", code="internal_error")
     if error is not None and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    headers |= error_code_header(as_object(body["error"]).get("code"))
     return web.Response(status=status, body=write(body), content_type="application/json", headers=headers)
+
+
+def error_code_header(code: JSON) -> dict[str, str]:
+    """``x-ms-error-code``, by which Azure's gateways and clients tell errors apart; none for an error without a code."""
+    return {"x-ms-error-code": code} if isinstance(code, str) else {}
 
 
 def _as_request_error(error: web.HTTPException) -> RequestError:

@@ -81,6 +81,7 @@ _EMBEDDINGS: Final = _Route("Embeddings of moderated inputs", "Embeddings", _MOD
 _LIST: Final = _Route("The deployments open to the caller", "Models", _CALLER, parameters=("api-version",))
 _SHOW: Final = _Route("One of the deployments open to the caller", "Model", (*_CALLER, 404), parameters=("api-version",))
 
+_METRICS: Final = "/metrics"
 _ROUTES: Final[Mapping[str, _Route]] = {
     **{path: _DIALECTS[dialect.name] for path, dialect in DIALECTS.items()},
     **dict.fromkeys(EMBEDDINGS, _EMBEDDINGS),
@@ -91,7 +92,7 @@ _ROUTES: Final[Mapping[str, _Route]] = {
     "/info": _Route("The default deployment, or the one that a header names", "Info", (*_CALLER, 404), parameters=_AZURE),
     "/openapi.json": _Route("This description", "OpenAPI", secured=False),
     "/healthz": _Route("Whether the process lives", "Health", secured=False, head=True),
-    "/metrics": _Route("Counters in Prometheus' text format", "", (401, 403, *_COMMON)),
+    _METRICS: _Route("Counters in Prometheus' text format", "", (401, 403, *_COMMON)),
     "/readyz": _Route("Whether requests can be judged", "Readiness", secured=False, unready=True, head=True),
 }
 """The table: every route that the application has."""
@@ -129,6 +130,7 @@ _HEADERS: Final[Mapping[str, tuple[str, JSONObject]]] = {
     "x-safety-proxy-policy": ("Identity of the policy that judged; `off` if none did.", {"type": "string"}),
     "x-safety-proxy-mode": ("How text is held back.", {"enum": ["buffered", "whole", "asynchronous"]}),
     "x-safety-proxy-decision": ("The decision on the prompt.", {"enum": ["allow", "block", "error"]}),
+    "x-ms-error-code": ("The error's `code` once more, as Azure's gateways tell it.", {"type": "string"}),
     "Retry-After": ("Seconds.", {"type": "integer"}),
     "retry-after-ms": ("The same in milliseconds.", {"type": "integer"}),
     **{
@@ -173,14 +175,14 @@ def _event(name: str) -> JSONObject:
 
 def _error(status: int) -> JSONObject:
     extra = {405: ("Allow",), 429: ("Retry-After", "retry-after-ms", *_LIMITS), 503: ("Retry-After",)}.get(status, ())
-    return {"description": _ERRORS[status], "headers": _headers(*extra), "content": _json("Error")}
+    return {"description": _ERRORS[status], "headers": _headers("x-ms-error-code", *extra), "content": _json("Error")}
 
 
 # ------------------------------------------------------------------------------------------------------------ document
 
 
-def describe(*, keys: bool) -> bytes:
-    """The document, as JSON. *keys*: callers need one."""
+def describe(*, keys: bool, metrics_key: bool = False) -> bytes:
+    """The document, as JSON. *keys*: callers need one. *metrics_key*: readers of metrics do."""
     statuses = sorted({status for route in _ROUTES.values() for status in route.errors})
     document: JSONObject = {
         "openapi": "3.1.0",
@@ -191,7 +193,9 @@ def describe(*, keys: bool) -> bytes:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {path: _path(path, route, keys=keys) for path, route in _ROUTES.items()},
+        "paths": {
+            path: _path(path, route, keys=metrics_key if path == _METRICS else keys) for path, route in _ROUTES.items()
+        },
         "components": {
             "schemas": SCHEMAS,
             "parameters": _PARAMETERS,

@@ -38,6 +38,7 @@ def test_every_error_is_one_object_with_the_same_four_keys(
     assert response.status == status
     assert set(body) == {"message", "type", "param", "code"}
     assert body["type"] == kind
+    assert response.headers.get("x-ms-error-code") == body["code"]
     assert response.headers.get("Retry-After") == (
         str(error.retry_after) if error is not None and error.retry_after is not None else None
     )

@@ -17,7 +17,7 @@ from safety_proxy.settings import load_settings
 from safety_proxy.testing import FakeBackend, ScriptedClassifier
 from tests.server.conftest import Serve
 
-DOCUMENT: dict[str, Any] = json.loads(describe(keys=True))
+DOCUMENT: dict[str, Any] = json.loads(describe(keys=True, metrics_key=True))
 OPERATIONS = [(path, method, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()]
 
 
@@ -82,3 +82,11 @@ async def test_it_is_served_without_a_key_and_tells_nothing_of_the_configuration
 
     assert body == describe(keys=True)
     assert b"secret-name" not in body
+
+
+def test_whoever_reads_metrics_needs_the_key_that_the_configuration_names_and_no_other() -> None:
+    def needed(**keys: bool) -> object:
+        return json.loads(describe(**keys))["paths"]["/metrics"]["get"]["security"]
+
+    assert needed(keys=True) == needed(keys=False) == []
+    assert needed(keys=False, metrics_key=True) == [{"bearer": []}, {"api-key": []}]

@@ -21,6 +21,7 @@ async def test_a_filtered_prompt_is_an_error_and_the_backend_is_not_asked(
         assert response.status == 400
         assert "Retry-After" not in response.headers
         assert response.headers["x-safety-proxy-decision"] == "block"
+        assert response.headers["x-ms-error-code"] == "content_filter"
 
     assert body["error"]["code"] == body["code"] == "content_filter"
     assert body["error"]["innererror"]["content_filter_result"]["violence"] == {"filtered": True, "severity": "high"}

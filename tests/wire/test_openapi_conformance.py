@@ -21,6 +21,7 @@ CONFIG = """
 backends: {{one: {{url: 'BACKEND'}}}}
 deployments: {{test: {{backend: one, policy: {policy}}}}}
 default_deployment: test
+metrics: {{sha256: "{digest}"}}
 keys: [{{name: k, sha256: "{digest}", deployments: [test]}}]
 """
 PINNED = '[parameters]\ndeployment = "test"\nmodel = "test"\nazureml-model-deployment = "test"\n'
