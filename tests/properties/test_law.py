@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from safety_proxy.events import Chunk, Classify, Closed, Effect, End, Failure, Finish, Frame, Item, Release, Segment
@@ -114,6 +114,28 @@ def test_no_part_of_a_span_up_to_holdback_is_released(
     assert set(phrase) & set(text_of(shown)) == set()
     assert endings(shown) == {0: [bad.action.value], 1: ["stop"]}
     assert text_of(shown, 1) == other.positions
+
+
+@given(window_policies(), st.integers(1, 8), st.integers(0, 12), st.integers(0, 3), seeds)
+def test_a_span_that_ends_a_run_of_its_channel_is_held_back_although_the_channel_comes_back(
+    policy: WindowPolicy, length: int, before: int, window: int, random: Random
+) -> None:
+    """Another channel fills the window up to its end, right behind which the first one goes on."""
+    phrase = PHRASE[: min(length, policy.holdback)]
+    between = policy.first + window * policy.size - before - len(phrase)
+    assume(phrase and between > 0)
+    numbered = "".join(chr(0x4E00 + i) for i in range(before + between + 5))
+    runs = (
+        ("reasoning", numbered[:before] + phrase),
+        ("content", numbered[before : before + between]),
+        ("reasoning", numbered[before + between :]),
+    )
+    shown = run(
+        policy, [[piece] for piece in one_by_one(Text(runs))] + [[Closed(complete=True)]], phrase_judge(phrase), random
+    )
+
+    assert set(phrase) & set(text_of(shown)) == set()
+    assert endings(shown) == {0: ["content_filter"]}
 
 
 @given(st.data(), window_policies(), seeds)
