@@ -130,8 +130,8 @@ def test_a_span_that_ends_a_run_of_its_channel_is_held_back_although_the_channel
         ("content", numbered[before : before + between]),
         ("reasoning", numbered[before + between :]),
     )
-    items: list[list[Item]] = [*([piece] for piece in one_by_one(Text(runs))), [Closed(complete=True)]]
-    shown = run(policy, items, phrase_judge(phrase), random)
+    pieces: list[Item] = [*one_by_one(Text(runs)), Closed(complete=True)]
+    shown = run(policy, [[piece] for piece in pieces], phrase_judge(phrase), random)
 
     assert set(phrase) & set(text_of(shown)) == set()
     assert endings(shown) == {0: ["content_filter"]}
