@@ -10,12 +10,10 @@ from safety_proxy.events import (
     Chunk,
     Classify,
     Closed,
-    Effect,
     End,
     Failure,
     Finish,
     Frame,
-    Item,
     Offsets,
     Release,
     Segment,
@@ -23,48 +21,22 @@ from safety_proxy.events import (
     WindowId,
 )
 from safety_proxy.model import ALLOWED, Action, Decision, Kind, Query
-from safety_proxy.windows import WindowPolicy
+from tests import dialogue
+from tests.dialogue import DONE, FILTERED, POLICY, asks, calls, says
 
-POLICY = WindowPolicy(first=4, size=4, context=3, holdback=2, in_flight=3)
-FILTERED = Decision(Action.FILTER)
 FAILED = Decision(Action.FAIL, error="timeout")
-DONE = Closed(complete=True)
-
-
-def says(text: str, choice: int = 0, *, strings: tuple[str, ...] = (), channel: str = "content") -> Chunk:
-    return Chunk(choice, {"text": text}, (Segment(channel, text),) if text else (), strings=strings)
 
 
 def stops(text: str = "", choice: int = 0) -> Chunk:
     return Chunk(choice, {"text": text}, (Segment("content", text),) if text else (), finished=True)
 
 
-def calls(text: str) -> Chunk:
-    return Chunk(0, {"call": text}, (Segment("tool_call:0.arguments", text, whole=True),))
-
-
-def asks(number: int, *texts: str, choice: int = 0, left: bool = False, right: bool = False) -> Classify:
-    return Classify(WindowId(choice, number), tuple(Query(text, Kind.COMPLETION, left, right) for text in texts))
-
-
 def tells(check: int, start: int, end: int, choice: int = 0) -> Annotate:
     return Annotate(choice, ALLOWED, Offsets(check, start, end))
 
 
-class Dialogue:
-    """Feeds a filter and tells what came of it, released items in short."""
-
-    def __init__(self, policy: WindowPolicy = POLICY, **options: int) -> None:
-        self.filter = AsynchronousFilter(policy, **options)
-
-    def feed(self, *items: Item) -> list[Effect | Item]:
-        return self._short(self.filter.feed(items))
-
-    def decide(self, number: int, decision: Decision = ALLOWED, choice: int = 0) -> list[Effect | Item]:
-        return self._short(self.filter.decide(WindowId(choice, number), decision))
-
-    def _short(self, effects: list[Effect]) -> list[Effect | Item]:
-        return [effect.item if isinstance(effect, Release) else effect for effect in effects]
+class Dialogue(dialogue.Dialogue):
+    make = AsynchronousFilter
 
 
 def test_text_is_released_before_it_is_judged_and_without_decisions() -> None:

@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 from safety_proxy.events import (
-    Chunk,
     Classify,
     Closed,
-    Effect,
     End,
     Failure,
     Finish,
     Frame,
-    Item,
     Release,
-    Segment,
     StopReading,
     WindowId,
 )
-from safety_proxy.model import ALLOWED, Action, Annotation, Category, Decision, Kind, Query
+from safety_proxy.model import Action, Annotation, Category, Decision, Kind, Query
 from safety_proxy.stream import StreamFilter
-from safety_proxy.windows import WindowPolicy
-
-POLICY = WindowPolicy(first=4, size=4, context=3, holdback=2, in_flight=3)
-FILTERED = Decision(Action.FILTER)
-DONE = Closed(complete=True)
-
-
-def says(text: str, choice: int = 0, *, strings: tuple[str, ...] = ()) -> Chunk:
-    return Chunk(choice, {"text": text}, (Segment("content", text),) if text else (), strings=strings)
-
-
-def stops(choice: int = 0, text: str = "") -> Chunk:
-    return Chunk(choice, {"text": text}, (Segment("content", text),) if text else (), finished=True)
-
-
-def calls(text: str, choice: int = 0) -> Chunk:
-    return Chunk(choice, {"call": text}, (Segment("tool_call:0.arguments", text, whole=True),))
-
-
-def asks(number: int, *texts: str, choice: int = 0, left: bool = False, right: bool = False) -> Classify:
-    return Classify(WindowId(choice, number), tuple(Query(text, Kind.COMPLETION, left, right) for text in texts))
-
-
-class Dialogue:
-    """Feeds a filter and tells what came of it, released items in short."""
-
-    def __init__(self, policy: WindowPolicy = POLICY, **options: int) -> None:
-        self.filter = StreamFilter(policy, **options)
-
-    def feed(self, *items: Item) -> list[Effect | Item]:
-        return self._short(self.filter.feed(items))
-
-    def decide(self, number: int, decision: Decision = ALLOWED, choice: int = 0) -> list[Effect | Item]:
-        return self._short(self.filter.decide(WindowId(choice, number), decision))
-
-    def _short(self, effects: list[Effect]) -> list[Effect | Item]:
-        return [effect.item if isinstance(effect, Release) else effect for effect in effects]
+from tests.dialogue import DONE, FILTERED, POLICY, Dialogue, asks, calls, says, stops
 
 
 def test_a_chunk_without_text_leaves_at_once() -> None:

@@ -101,6 +101,7 @@ class Model:
                 metadata = json.loads(file["metadata"].tobytes())
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror or 'not a model file'}", file=name) from error
+        # What zipfile, zlib and numpy raise for damaged archives; NotImplementedError: an unknown compression.
         except (ValueError, TypeError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise ConfigError("is not a model file", file=name) from error
         problem = _problem(arrays, metadata)
