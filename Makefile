@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types cov fmt docs clean
+.PHONY: help demo test test-slow lint types cov fmt bench train docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ types: $(VENV)/.installed-clients ## mypy --strict
 fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only --exit-zero
 	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-dev ## what the embedded classifier costs
+	$(BIN)/python benchmarks/embedded.py
+
+train: $(VENV)/.installed-dev ## make the embedded classifier's model anew: make train DATA=DIR, with train.jsonl.gz and dev.jsonl.gz
+	$(BIN)/python -m safety_proxy.classifiers.embedded.train --data $(DATA) --out safety_proxy/classifiers/embedded/model.npz
 
 docs: $(VENV)/.installed-dev ## write docs/cli.md; do the links, files and targets that the documentation names exist?
 	$(BIN)/python docs/render_cli.py

@@ -32,6 +32,7 @@ _UNWRITTEN: Final[JSONObject] = {
 
 _WIDTH: Final = 60
 """Characters of a text that a line for people shows."""
+_DIGITS: Final = 6
 _Value = TypeVar("_Value")
 _COLOURS: Final = {Severity.SAFE: None, Severity.LOW: "yellow", Severity.MEDIUM: "red", Severity.HIGH: "red"}
 
@@ -141,6 +142,7 @@ def _object(classifier: Classifier, query: Query, verdict: Verdict, *, spans: bo
         "detections": {category.value: found for category, found in _in_order(verdict.detections)},
         "blocklists": dict(verdict.blocklists),
         "failures": {category.value: reason for category, reason in _in_order(verdict.failures)},
+        "scores": {name: round(score, _DIGITS) for name, score in verdict.scores.items()},
     }
     found: JSON = [
         {

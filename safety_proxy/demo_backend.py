@@ -19,7 +19,7 @@ from safety_proxy.model import JSON, JSONObject
 from safety_proxy.sse import DONE, encode
 
 MODEL: Final = "demo-model"
-OFFENCE: Final = "Tonight I will kill you and murder your family"
+OFFENCE: Final = "I will cut your throat and kill your family"
 """What the villain says. The tour shows that no part of it reaches the client. It fits into the default holdback."""
 
 SCRIPT: Final[Mapping[str, str]] = {

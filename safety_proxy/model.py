@@ -117,6 +117,8 @@ class Verdict:
     spans: tuple[Span, ...] = ()
     failures: Mapping[Category, str] = field(default_factory=dict)
     """Reason code for each category that was asked for but stayed undecided, for the whole text or for a part of it."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """The classifier's own calibrated probabilities (0-1) under its own names, if it has any. No decision looks at them."""
 
     def reports(self, category: Category) -> bool:
         """Whether this verdict says anything about *category*."""

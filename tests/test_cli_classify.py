@@ -85,7 +85,28 @@ def test_programs_get_one_object_a_line(oracle: Oracle) -> None:
         "detections": dict.fromkeys(sorted(set(Category) - HARMS, key=list(Category).index), False),
         "blocklists": {},
         "failures": {},
+        "scores": {},
     }
+
+
+def test_programs_get_the_probabilities_that_the_classifier_tells() -> None:
+    told = json.loads(run(THREAT, "--json").stdout)
+    assert set(told["scores"]) >= {"violence", "unsafe", "jailbreak"}
+    assert all(0 <= score <= 1 and score == round(score, 6) for score in told["scores"].values())
+    assert told["scores"]["unsafe"] >= told["scores"]["violence"] > 0.5
+    assert "indirect_attack" not in told["scores"]
+
+
+def test_people_are_not_shown_probabilities() -> None:
+    assert "unsafe" not in run(THREAT).stdout
+
+
+def test_of_a_text_in_parts_the_highest_probability_is_told(oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def classify(queries: Sequence[Query]) -> Sequence[Verdict]:
+        return [Verdict({Category.HATE: 0}, scores={"hate": len(query.text) / 30}) for query in queries]
+
+    monkeypatch.setattr(oracle, "classify", classify)
+    assert json.loads(run("a" * 30, "--json").stdout)["scores"] == {"hate": round(20 / 30, 6)}
 
 
 @pytest.mark.parametrize(("kind", "attack"), [("user_prompt", "jailbreak"), ("document", "indirect_attack")])

@@ -61,7 +61,7 @@ def test_the_tour_has_no_complaints_about_what_was_promised() -> None:
         (CUT, replace(GOOD[CUT], finish_reason="stop"), "expected finish_reason content_filter, got stop"),
         (CUT, replace(GOOD[CUT], pieces=[]), "nothing arrived, so nothing was cut"),
         (CUT, replace(GOOD[CUT], pieces=[HARMLESS, "To"]), "the text that arrived goes on into the offending sentence"),
-        (CUT, replace(GOOD[CUT], raw=b'{"top": "MURDER  your"}'), "words of the offending sentence arrived: murder your"),
+        (CUT, replace(GOOD[CUT], raw=b'{"top": "THROAT  and"}'), "words of the offending sentence arrived: throat and"),
         (CUT, replace(GOOD[CUT], ended=False), "the stream has no [DONE]"),
         (UNJUDGED, replace(GOOD[UNJUDGED], status=503), "expected status 200, got 503"),
         (UNJUDGED, replace(GOOD[UNJUDGED], finish_reason="stop"), "expected finish_reason content_filter_error, got stop"),

@@ -20,6 +20,14 @@ def test_a_verdict_reports_what_it_mentions_and_nothing_else() -> None:
     assert [category for category in Category if verdict.reports(category)] == [Category.HATE, Category.JAILBREAK]
 
 
+def test_a_score_is_no_report_on_a_category() -> None:
+    """It goes by the classifier's own names, and nothing is decided by it."""
+    verdict = Verdict(scores={"hate": 0.9, "unsafe": 0.9})
+
+    assert not any(verdict.reports(category) for category in Category)
+    assert Verdict().scores == {}
+
+
 def test_an_action_is_the_finish_reason_that_a_client_sees() -> None:
     assert [action.value for action in Action] == [None, "content_filter", "content_filter_error"]
     assert ALLOWED.action is Action.ALLOW

@@ -79,11 +79,13 @@ def merge(verdicts: Sequence[Verdict], offsets: Iterable[int] = ()) -> Verdict:
     detections: dict[Category, bool] = {}
     lists: dict[str, bool] = {}
     failures: dict[Category, str] = {}
+    scores: dict[str, float] = {}
     for verdict in verdicts:
         severities |= {c: max(s, severities.get(c, s)) for c, s in verdict.severities.items()}
         detections |= {c: d or detections.get(c, False) for c, d in verdict.detections.items()}
         lists |= {n: m or lists.get(n, False) for n, m in verdict.blocklists.items()}
         failures = {**verdict.failures, **failures}
+        scores |= {n: max(s, scores.get(n, s)) for n, s in verdict.scores.items()}
     for verdict in verdicts:
         silent = {c for c in (*severities, *detections) if not verdict.reports(c)}
         failures = {**dict.fromkeys(silent, "missing_category"), **failures}
@@ -93,4 +95,4 @@ def merge(verdicts: Sequence[Verdict], offsets: Iterable[int] = ()) -> Verdict:
         for verdict, offset in zip(verdicts, list(offsets) or [0] * len(verdicts), strict=True)
         for span in verdict.spans
     ]
-    return Verdict(severities, detections, searched, tuple(spans), failures)
+    return Verdict(severities, detections, searched, tuple(spans), failures, scores)

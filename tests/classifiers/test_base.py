@@ -115,6 +115,20 @@ class TestMerge:
         assert merged.blocklists == {"a": False, "b": True, "c": True, "d": True}
         assert merge([Verdict(blocklists={"a": False}), Verdict()]).blocklists == {}
 
+    def test_of_each_score_the_highest_is_told_and_none_gets_lost(self) -> None:
+        parts = [
+            some(scores={"violence": 0.2, "unsafe": 0.7}),
+            some(scores={"violence": 0.5}),
+            some(scores={"hate": 0.0}),
+            some(),
+        ]
+        for merged in (merge(parts), merge(parts[::-1])):
+            assert merged.scores == {"violence": 0.5, "unsafe": 0.7, "hate": 0.0}
+
+    def test_a_score_decides_nothing(self) -> None:
+        merged = merge([some(scores={"violence": 1.0}), some()])
+        assert (merged.severities, merged.failures) == ({VIOLENCE: 0}, {})
+
     def test_spans_move_to_their_place_in_the_text(self) -> None:
         parts = [some(spans=(Span(0, 2, "x", 0.5),)), some(spans=(Span(1, 3, "y"),))]
         assert merge(parts, [0, 10]).spans == (Span(0, 2, "x", 0.5), Span(11, 13, "y"))

@@ -18,17 +18,24 @@ import numpy.typing as npt
 from safety_proxy.classifiers.embedded.model import HEADS, Floats, Model
 from safety_proxy.classifiers.embedded.rows import Row, labels, stream_windows
 
-FALSE_POSITIVES: Final = {"low": 0.03, "medium": 0.005, "high": 0.0005, "medium_in_streams": 0.0005}
-"""Share of benign texts that may reach levels 2, 4, 6; and of benign stream windows that may reach level 4."""
-LONG: Final = 600
+FALSE_POSITIVES: Final = {
+    "harm": {"low": 0.02, "medium": 0.002, "high": 0.0002},
+    "harm in a window": {"low": 0.003, "medium": 0.0003, "high": 0.00003},
+    "attack": {"low": 0.05, "medium": 0.01, "high": 0.001},
+}
+"""Share of benign texts, of windows of benign streams, and of texts without an attack, in which one head may reach
+levels 2, 4, 6."""
+LONG: Final = 300
 """Characters from which on a text counts as one that streams in several windows."""
+TAIL: Final = 0.02
+"""Share of the scores taken for the tail: beyond what can be counted it is continued as an exponential one."""
+COUNTED: Final = 10
+"""Scores that must lie above a cut for it to be counted and not continued."""
 ATTACKS: Final = ("jailbreak", "indirect_attack")
 _NEWTON_STEPS: Final = 50
 _RIDGE: Final = 1e-3
 _LEAST_STEP: Final = 0.05
-"""Smallest distance between the cuts of levels 2 and 4, for rows too few to tell them apart."""
-_HIGH_STEP: Final = 3
-"""Level 6 begins at least a third of that distance above level 4: the tail of a few thousand benign rows is thin."""
+"""Smallest distance between two cuts, for rows too few to tell them apart."""
 
 
 def calibrate(model: Model, rows: Sequence[Row], benign: frozenset[str]) -> Model:
@@ -42,14 +49,15 @@ def calibrate(model: Model, rows: Sequence[Row], benign: frozenset[str]) -> Mode
             for text, left, right in stream_windows(row.text)
         ]
     ).reshape(-1, len(HEADS))
-    cuts, curves = [], []
+    of_texts, of_windows, curves = [], [], []
     for column, head in enumerate(HEADS):
         known = labels(rows, head)
         pool = scores[_negatives(rows, known, head, benign), column]
-        in_streams = windows[:0, column] if head in ATTACKS else windows[:, column]
-        cuts.append(_cuts(pool, in_streams))
+        of_texts.append(cuts(pool, FALSE_POSITIVES["attack" if head in ATTACKS else "harm"]))
+        # Attacks are looked for in prompts and documents, which do not stream.
+        of_windows.append(of_texts[-1] if head in ATTACKS else cuts(windows[:, column], FALSE_POSITIVES["harm in a window"]))
         curves.append(_logistic(scores[known >= 0, column], known[known >= 0]))
-    return replace(model, cuts=np.array(cuts, np.float32), calibration=np.array(curves, np.float32))
+    return replace(model, cuts=np.array([of_texts, of_windows], np.float32), calibration=np.array(curves, np.float32))
 
 
 def _negatives(rows: Sequence[Row], known: npt.NDArray[np.int8], head: str, benign: frozenset[str]) -> npt.NDArray[np.bool_]:
@@ -57,20 +65,24 @@ def _negatives(rows: Sequence[Row], known: npt.NDArray[np.int8], head: str, beni
     return np.array([label == 0 and row.source in benign | confused for row, label in zip(rows, known, strict=True)])
 
 
-def _cuts(pool: Floats, windows: Floats) -> list[float]:
-    """The scores from which levels 2, 4 and 6 are given."""
-    low = _cut(pool, FALSE_POSITIVES["low"]) if len(pool) else 0.0
-    medium = max(_cut(pool, FALSE_POSITIVES["medium"]), _cut(windows, FALSE_POSITIVES["medium_in_streams"]))
-    medium = max(medium, low + _LEAST_STEP)
-    return [low, medium, max(_cut(pool, FALSE_POSITIVES["high"]), medium + (medium - low) / _HIGH_STEP)]
+def cuts(scores: Floats, shares: dict[str, float]) -> list[float]:
+    """The scores from which levels 2, 4 and 6 are given, when *scores* are those of benign text."""
+    low = _cut(scores, shares["low"])
+    medium = max(_cut(scores, shares["medium"]), low + _LEAST_STEP)
+    return [low, medium, max(_cut(scores, shares["high"]), medium + _LEAST_STEP)]
 
 
 def _cut(scores: Floats, share: float) -> float:
-    """The lowest score that at most *share* of *scores* reach."""
+    """The score that *share* of texts like those of *scores* would reach."""
     if not len(scores):
-        return -math.inf
-    allowed = int(share * len(scores))
-    return float(np.nextafter(np.float32(np.sort(scores)[-allowed - 1]), np.float32(np.inf)))
+        return 0.0
+    ordered = np.sort(scores)
+    above = int(share * len(ordered))
+    if above >= COUNTED:
+        return float(np.nextafter(np.float32(ordered[-above - 1]), np.float32(np.inf)))
+    tail = max(int(TAIL * len(ordered)), 1)
+    least = float(ordered[-tail - 1]) if len(ordered) > tail else float(ordered[0])
+    return least + float(np.mean(ordered[-tail:] - least)) * max(math.log(TAIL / share), 0.0)
 
 
 def _logistic(scores: Floats, wanted: npt.NDArray[np.int8]) -> tuple[float, float]:

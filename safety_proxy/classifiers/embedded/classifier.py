@@ -1,4 +1,4 @@
-"""The classifier that ships with the package: hashed n-grams, one linear head for each category, numpy only."""
+"""The classifier that ships with the package: hashed n-grams and a small network, numpy only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import replace
 from typing import Final
 
 from safety_proxy.classifiers.embedded.explain import spans
-from safety_proxy.classifiers.embedded.model import FORMAT, HEADS, Model
+from safety_proxy.classifiers.embedded.model import FORMAT, HARM_HEADS, HEADS, Model, overall
 from safety_proxy.model import HARMS, Category, Kind, Query, Severity, Verdict
 
-INLINE: Final = 20_000
-"""Characters that are judged in place (about 10 ms); more go to a thread, so that the event loop stays free."""
+INLINE: Final = 10_000
+"""Characters that are judged in place (less than 10 ms); more go to a thread, so that the event loop stays free."""
+
+OVERALL: Final = "unsafe"
+"""Name of the score that tells of any harm."""
 
 _COLUMNS: Final = {name: column for column, name in enumerate(HEADS)}
 _HARM_COLUMNS: Final = {
@@ -45,7 +48,7 @@ class EmbeddedClassifier:
 
     def classify_now(self, queries: Sequence[Query], /) -> list[Verdict]:
         """One verdict without spans for each query, in order. Never raises; the time is linear in the characters."""
-        return [_verdict(query.kind, self._levels(query)) for query in queries]
+        return [self._judge(query)[0] for query in queries]
 
     async def classify(self, queries: Sequence[Query], /) -> list[Verdict]:
         """As `classify_now`; more than `INLINE` characters in total are judged in a thread."""
@@ -58,8 +61,7 @@ class EmbeddedClassifier:
 
         A span is a run of words; its weight is in units of the score. Harms count from severity low on.
         """
-        levels = self._levels(query)
-        verdict = _verdict(query.kind, levels)
+        verdict, levels = self._judge(query)
         heads = {
             harm.value: max(_HARM_COLUMNS[harm], key=levels.__getitem__)
             for harm, severity in verdict.severities.items()
@@ -71,14 +73,17 @@ class EmbeddedClassifier:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    def _levels(self, query: Query) -> list[int]:
+    def _judge(self, query: Query) -> tuple[Verdict, list[int]]:
+        """The verdict, and the level of each head."""
         scores = self.model.scores(query.text, open_left=query.open_left, open_right=query.open_right)
-        return self.model.levels(scores)
-
-
-def _verdict(kind: Kind, levels: Sequence[int]) -> Verdict:
-    severities = {harm: max(levels[column] for column in columns) for harm, columns in _HARM_COLUMNS.items()}
-    attack = _ATTACKS.get(kind)
-    if attack is None:
-        return Verdict(severities)
-    return Verdict(severities, {attack: levels[_COLUMNS[attack.value]] >= Severity.MEDIUM})
+        levels = self.model.levels(scores, window=query.open_left or query.open_right)
+        probabilities = self.model.probabilities(scores)
+        severities = {harm: max(levels[column] for column in heads) for harm, heads in _HARM_COLUMNS.items()}
+        attack = _ATTACKS.get(query.kind)
+        told = {name: float(probabilities[column]) for name, column in _COLUMNS.items() if column < HARM_HEADS}
+        told[OVERALL] = overall(probabilities)
+        if attack is None:
+            return Verdict(severities, scores=told), levels
+        column = _COLUMNS[attack.value]
+        told[attack.value] = float(probabilities[column])
+        return Verdict(severities, {attack: levels[column] >= Severity.MEDIUM}, scores=told), levels

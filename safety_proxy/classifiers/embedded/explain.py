@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from safety_proxy.classifiers.embedded.features import Piece, align, distinct, ngrams
+from safety_proxy.classifiers.embedded.features import Piece, align
 from safety_proxy.classifiers.embedded.model import Floats, Model
 from safety_proxy.model import Span
 
@@ -18,8 +18,8 @@ MOST: Final = 5
 def spans(model: Model, text: str, heads: Mapping[str, int]) -> tuple[Span, ...]:
     """The runs of words in *text* that speak most for *heads* (label to column), heaviest first; positions of *text*.
 
-    The weight of an n-gram is spread over its characters, that of a word is the sum over its characters, and
-    neighbouring words that speak for the same head make one span.
+    What an n-gram and what a piece of a word adds to the score is spread over its characters, the weight of a word is the
+    sum over its characters, and neighbouring words that speak for the same head make one span.
     """
     if not heads:
         return ()
@@ -27,22 +27,9 @@ def spans(model: Model, text: str, heads: Mapping[str, int]) -> tuple[Span, ...]
     found = [
         Span(first.start, last.end, label, weight)
         for label, column in heads.items()
-        for first, last, weight in _runs(pieces, _weights(model, prepared, column))
+        for first, last, weight in _runs(pieces, np.append(0.0, np.cumsum(model.contributions(prepared, column))))
     ]
     return tuple(sorted(found, key=lambda span: (-span.weight, span.start, span.label))[:MOST])
-
-
-def _weights(model: Model, prepared: str, column: int) -> Floats:
-    """What each character of *prepared* adds to the head's score, as running sums: one entry more than characters."""
-    families = ngrams(prepared, model.recipe)
-    norm = np.sqrt(max(len(distinct([family.buckets for family in families])), 1))
-    changes = np.zeros(len(prepared) + 1)
-    for family in families:
-        shares = model.weights[family.buckets, column] / (family.ends - family.starts)
-        np.add.at(changes, family.starts, shares)
-        np.subtract.at(changes, family.ends, shares)
-    per_character = np.cumsum(changes)[:-1] * (float(model.scales[column]) / norm)
-    return np.concatenate([[0.0], np.cumsum(per_character)])
 
 
 def _runs(pieces: list[Piece], running: Floats) -> Iterator[tuple[Piece, Piece, float]]:

@@ -26,15 +26,22 @@ _BLOCK: Final = 512
 """Characters normalised at once: CPython sorts runs of combining marks in quadratic time, so runs are kept short."""
 _WORD: Final = 40
 """Longest run of word characters that counts as a word cut in two at an open edge."""
-_BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]+")
 _REPEATS: Final = re.compile(r"(.)\1{2,}", re.DOTALL)
 _INVISIBLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\ufff9-\ufffb\U000e0000-\U000e0fff]+"
 )
+_LEET: Final = str.maketrans("0134578@$!", "oieasbaasi")
+# Both begin with what is rare, so that most of a text is passed over quickly.
+_LEET_RUN: Final = re.compile(r"[0134578@$!](?<=[a-z][0134578@$!])[0134578@$!]*(?=[a-z])")
+_SPACED_OUT: Final = re.compile(r"[ .\-_*](?:[a-z][ .\-_*]){3,}[a-z](?![^\W_])")
 _CUT_LEFT: Final = re.compile(rf"\w{{1,{_WORD}}}(?!\w)")
 _CUT_RIGHT: Final = re.compile(rf"(?<!\w)\w{{1,{_WORD}}}\Z")
 _PIECES: Final = re.compile(rf"\S{{1,{_WORD}}}")
+
+_FEW: Final = 1_000
+"""Fewer buckets are sorted to find the distinct ones; for more, a table of all of them is quicker."""
 
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _FINALISER: Final = np.uint64(0xD6E8FEB86659FD93)
@@ -80,20 +87,36 @@ def prepare(text: str, *, open_left: bool = False, open_right: bool = False) -> 
     """The form of *text* that is looked at, with a blank at either end; a single blank if nothing is left.
 
     NFKC, lower case, invisible characters removed, runs of blanks and control characters made one blank, three and
-    more equal characters made two. At an open edge a word that touches the edge is dropped: half of it may be
+    more equal characters made two, digits and signs between letters made the letters they stand for, letters that
+    stand apart (four and more) made a word. At an open edge a word that touches the edge is dropped: half of it may be
     missing (the first half of a harmless word can be a harmful one), and the next window shows it whole.
     """
     if not text.isascii():
         text = "".join(unicodedata.normalize("NFKC", text[i : i + _BLOCK]) for i in range(0, len(text), _BLOCK))
         text = _INVISIBLE.sub("", text)
-    text = _REPEATS.sub(r"\1\1", _BLANKS.sub(" ", text.lower()))
-    if open_left:
+    text = _CONTROLS.sub(" ", text.lower())
+    cut_left, cut_right = open_left and not text[:1].isspace(), open_right and not text[-1:].isspace()
+    text = " ".join(text.split())
+    if _repeats(text):
+        text = _REPEATS.sub(r"\1\1", text)
+    text = _LEET_RUN.sub(lambda match: match[0].translate(_LEET), text)
+    if cut_left:
         match = _CUT_LEFT.match(text)
-        text = text[match.end() :] if match else text
-    if open_right:
-        text = text[: -_WORD - 1] + _CUT_RIGHT.sub("", text[-_WORD - 1 :])
-    text = text.strip()
-    return f" {text} " if text else " "
+        text = text[match.end() :].lstrip() if match else text
+    if cut_right:
+        text = (text[: -_WORD - 1] + _CUT_RIGHT.sub("", text[-_WORD - 1 :])).rstrip()
+    return _SPACED_OUT.sub(lambda match: match[0][0] + match[0][1::2], f" {text} ") if text else " "
+
+
+def _points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _repeats(text: str) -> bool:
+    """Whether a character stands three times in a row; much quicker than to look for it with an expression."""
+    points = _points(text)
+    same = points[1:] == points[:-1]
+    return bool((same[1:] & same[:-1]).any())
 
 
 class Piece(NamedTuple):
@@ -151,7 +174,9 @@ def _char_ngrams(points: _Hashes, recipe: Recipe) -> list[Ngrams]:
 
 def _word_ngrams(points: _Hashes, recipe: Recipe) -> list[Ngrams]:
     is_word = _IS_WORD[np.minimum(points, len(_IS_WORD) - 1).astype(np.intp)]
-    edges = np.flatnonzero(np.diff(is_word, prepend=False, append=False))
+    bordered = np.zeros(len(is_word) + 2, np.bool_)
+    bordered[1:-1] = is_word
+    edges = np.flatnonzero(bordered[1:] != bordered[:-1])
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
         return []
@@ -176,8 +201,7 @@ def _word_ngrams(points: _Hashes, recipe: Recipe) -> list[Ngrams]:
 
 def ngrams(prepared: str, recipe: Recipe) -> list[Ngrams]:
     """Every n-gram of *prepared*, one entry for each length that fits into it."""
-    raw = np.frombuffer(prepared.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    points = raw.astype(np.uint64)
+    points = _points(prepared).astype(np.uint64)
     return _char_ngrams(points, recipe) + _word_ngrams(points, recipe)
 
 
@@ -190,3 +214,17 @@ def distinct(parts: Sequence[Buckets]) -> Buckets:
     keep[:1] = True
     np.not_equal(buckets[1:], buckets[:-1], out=keep[1:])
     return buckets[keep]
+
+
+def first_of_each(buckets: Buckets, most: int) -> npt.NDArray[np.bool_]:
+    """For each bucket in turn whether it is the one mention of it that counts; all buckets are below *most*."""
+    if len(buckets) < _FEW:
+        order = np.argsort(buckets, kind="stable")
+        ordered = buckets[order]
+        once = np.empty(len(buckets), np.bool_)
+        once[order] = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+        return once
+    place = np.arange(len(buckets), dtype=np.int32)
+    last = np.empty(most, np.int32)
+    last[buckets] = place
+    return np.asarray(last[buckets] == place)
