@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from safety_proxy.classifiers.embedded import features as module
@@ -206,6 +206,7 @@ def test_aligned_words_lie_in_order_in_both_texts(text: str) -> None:
 def test_the_aligned_text_of_plain_words_is_the_prepared_text(words: list[str]) -> None:
     text = "  ".join(words)
     prepared, pieces = align(text)
+    assume(module._SPACED_OUT.search(f" {' '.join(words).lower()} ") is None)  # such letters are joined across blanks
     assert prepared == prepare(text)
     assert [prepared[p.prepared_start : p.prepared_end] for p in pieces] == [prepare(word).strip() for word in words]
 
