@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types cov fmt bench train docs clean
+.PHONY: help demo test test-slow lint types cov fmt bench evasions train docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
 
 bench: $(VENV)/.installed-dev ## what the embedded classifier costs
 	$(BIN)/python benchmarks/embedded.py
+
+evasions: $(VENV)/.installed-dev ## measure which disguises are seen through, and write docs/evasions.md
+	$(BIN)/python -m benchmarks.evasions
 
 train: $(VENV)/.installed-dev ## make the embedded classifier's model anew: make train DATA=DIR, with train.jsonl.gz and dev.jsonl.gz
 	$(BIN)/python -m safety_proxy.classifiers.embedded.train --data $(DATA) --out safety_proxy/classifiers/embedded/model.npz

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 
 import click
 import orjson
 
-from safety_proxy.classifiers.base import Classifier, merge, split
+from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ClassifierError, ConfigError
+from safety_proxy.inquiry import forms_of, together
 from safety_proxy.model import JSON, Category, JSONObject, Kind, Query, Severity, Verdict
-from safety_proxy.server.app import build_classifiers
+from safety_proxy.readings import readings
+from safety_proxy.server.classifiers import build_classifier
 from safety_proxy.settings_file import FileShape, expand
 
 _UNWRITTEN: Final[JSONObject] = {
@@ -95,7 +96,7 @@ def _choose(name: str, config: Path | None) -> Classifier:
     # The others need not be complete: their keys may be elsewhere.
     chosen = Document(document.file, {"classifiers": {name: known[name]}}, document.lines)
     settings = validate(FileShape, expand(chosen, os.environ)).classifiers
-    return build_classifiers(settings)[name]
+    return build_classifier(name, settings[name])
 
 
 # -------------------------------------------------------------------------------------------------------------- asking
@@ -124,9 +125,11 @@ async def _classify(classifier: Classifier, texts: Iterable[str], kind: Kind, *,
 async def _ask(classifier: Classifier, query: Query, *, explain: bool) -> Verdict:
     if explain and isinstance(classifier, EmbeddedClassifier):
         return classifier.explain(query)
-    parts = split(query, classifier.limit, classifier.overlap)
-    verdicts = await classifier.classify(parts)
-    return merge(verdicts, accumulate((len(part.text) - classifier.overlap for part in parts[:-1]), initial=0))
+    forms = forms_of(query, readings(query.text), classifier)
+    outcome = together(forms, iter(await classifier.classify([part for form in forms for part in form.parts])), classifier.overlap)
+    if isinstance(outcome, ClassifierError):
+        raise outcome
+    return outcome
 
 
 # -------------------------------------------------------------------------------------------------------------- telling

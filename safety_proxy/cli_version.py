@@ -17,6 +17,7 @@ from safety_proxy.model import JSON, JSONObject
 DEPENDENCIES: Final = (
     "aiohttp",
     "azure-ai-contentsafety",
+    "cachetools",
     "click",
     "google-re2",
     "numpy",
@@ -26,6 +27,7 @@ DEPENDENCIES: Final = (
     "pydantic",
     "ruamel.yaml",
     "structlog",
+    "tenacity",
     "uvloop",
 )
 """The distributions that the package needs."""

@@ -83,8 +83,16 @@ class BackendError(SafetyProxyError):
 class ClassifierError(SafetyProxyError):
     """No verdict was to be had. What that means for the text is the policy's business (``on_error``).
 
-    *reason* is a short code for annotations, logs and metrics: ``timeout``, ``unreachable``, ``unauthorized``,
-    ``rate_limited``, ``server_error``, ``rejected``, ``invalid_answer``, ``missing_category``, ``internal``.
+    *reason* is a short code for annotations, logs and metrics:
+
+    - ``timeout``: no answer in time; ``unreachable``: no connection, or one that broke
+    - ``rate_limited``: the service, or our own limit for it, does not take more calls now
+    - ``overloaded``: our places for calls were taken until it was too late
+    - ``circuit_open``: the service failed several times in a row and was not asked
+    - ``unauthorized``: it does not take our key; ``server_error``: it failed; ``rejected``: it refused the text
+    - ``invalid_answer``: what it said cannot be understood; ``missing_category``: it left something out
+    - ``internal``: a mistake of our own
+
     *categories* are those that stay undecided; None means all that the classifier reports.
     """
 

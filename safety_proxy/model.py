@@ -80,6 +80,15 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    """system, developer, user, assistant or tool."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One text to classify, with all that a classifier is told of it; or images, whose kind is `Kind.IMAGE`."""
 
@@ -91,6 +100,10 @@ class Query:
     """The text goes on after its last character: a match that touches this edge does not count."""
     images: tuple[Image, ...] = ()
     """Pictures to judge. Only a classifier with ``reads_images`` is asked about a query that has any."""
+    conversation: tuple[Turn, ...] = ()
+    """What was said before the text, oldest first. Only a classifier with ``reads_conversation`` is told."""
+    tenant: str = ""
+    """Whose text it is: the name of the caller's key. Tenants share no verdicts. No classifier is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Final
 
 import structlog
 
-from safety_proxy.classifiers.base import Classifier, LocalClassifier, merge, split
+from safety_proxy.classifiers.base import UNOBSERVED, Classifier, LocalClassifier, Observer, Remembering
+from safety_proxy.conversation import MODES, before_texts
 from safety_proxy.dialects.prompt import seams
 from safety_proxy.errors import ClassifierError, RequestError
-from safety_proxy.model import ALLOWED, Decision, Kind, Prompt, PromptText, Query, Verdict
-from safety_proxy.policy import InputRules, Outcome, Rules, annotating, applies, decide, strictest
+from safety_proxy.inquiry import Inquiry, Side
+from safety_proxy.model import ALLOWED, Decision, Prompt, PromptText, Query, Turn
+from safety_proxy.policy import InputRules, Rules, annotating, decide, strictest
+from safety_proxy.rule import Outcome
 
 MAX_JUDGEMENTS: Final = 256
 """Default for the classifier calls that one prompt may cost."""
@@ -31,61 +34,76 @@ log = structlog.get_logger("safety_proxy.moderation")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """The rules of one side of a policy, with the classifiers whose verdicts count for them, by name."""
+class Background:
+    """What is known of texts beside themselves."""
 
-    rules: Rules
-    classifiers: Mapping[str, Classifier]
+    conversation: tuple[Turn, ...] = ()
+    """What was said before, for classifiers that judge a conversation."""
+    tenant: str = ""
+    """Whose they are: `Query.tenant`."""
 
-    @property
-    def reads_images(self) -> bool:
-        """Whether an image is judged for all that the rules ask of one: each harm that is on has a classifier for it.
 
-        A side without a harm asks nothing of an image, and what nobody is asked about nobody has read.
-        """
-        readers = {name: c for name, c in self.classifiers.items() if c.reads_images}
-        asked = [rule for category, rule in self.rules.categories.items() if applies(category, Kind.IMAGE)]
-        return bool(asked) and all(
-            any(
-                rule.category in c.reports(Kind.IMAGE)
-                for name, c in readers.items()
-                if rule.classifiers is None or name in rule.classifiers
-            )
-            for rule in asked
-        )
+NO_BACKGROUND: Final = Background()
 
 
 class Moderator:
     """Judges texts by one or several sides on the same verdicts; the strictest decision holds.
 
-    Several sides are those of the policy of a deployment and of the policy of the caller's key.
+    Several sides are those of the policy of a deployment and of the policy of the caller's key. *observer* hears of the
+    calls that cascades spare.
     """
 
-    def __init__(self, sides: Sequence[Side]) -> None:
-        self._sides = tuple(sides)
+    def __init__(self, sides: Sequence[Side], *, observer: Observer = UNOBSERVED) -> None:
+        self._sides, self._observer = tuple(sides), observer
         self._classifiers = list({id(c): c for side in sides for c in side.classifiers.values()}.values())
         self._local = [c for c in self._classifiers if isinstance(c, LocalClassifier)]
 
-    def judge(self, queries: Sequence[Query]) -> Decision | Coroutine[None, None, Decision]:
+    def judge(
+        self, queries: Sequence[Query], background: Background = NO_BACKGROUND
+    ) -> Decision | Coroutine[None, None, Decision]:
         """The decision on texts taken together: at once if no classifier needs to be waited for, else a coroutine."""
+        if background is not NO_BACKGROUND:
+            queries = [replace(q, conversation=background.conversation, tenant=background.tenant) for q in queries]
         if len(self._local) == len(self._classifiers) and sum(len(query.text) for query in queries) <= _AT_ONCE:
-            outcomes = {id(c): _ask_now(c, queries) for c in self._local}
-            return strictest(self._decide(query, outcomes, i) for i, query in enumerate(queries))
+            inquiry = Inquiry(self._sides, queries)
+            while wanted := inquiry.wanted():
+                for classifier, positions in wanted:
+                    inquiry.answer(classifier, positions, _ask_now(classifier, inquiry.parts(classifier, positions)))
+            self._tell_of(inquiry)
+            return self._decide_together(inquiry, queries)
         return self._judge_later(queries)
 
     async def _judge_later(self, queries: Sequence[Query]) -> Decision:
-        outcomes = await self._ask_all(queries)
-        return strictest(self._decide(query, outcomes, i) for i, query in enumerate(queries))
+        inquiry = await self._inquire(queries)
+        await self._ask_all(inquiry)
+        return self._decide_together(inquiry, queries)
 
-    async def _ask_all(self, queries: Sequence[Query]) -> dict[int, Sequence[Outcome]]:
-        """What each classifier (by identity) says of each query."""
-        async with asyncio.TaskGroup() as group:
-            tasks = {id(c): group.create_task(_ask(c, queries)) for c in self._classifiers}
-        return {key: task.result() for key, task in tasks.items()}
+    async def _inquire(self, queries: Sequence[Query]) -> Inquiry:
+        """An inquiry; finding the other readings of long texts must not hold up other streams."""
+        if sum(len(query.text) for query in queries) <= _AT_ONCE:
+            return Inquiry(self._sides, queries)
+        return await asyncio.to_thread(Inquiry, self._sides, queries)
 
-    def _decide(self, query: Query, outcomes: Mapping[int, Sequence[Outcome]], position: int) -> Decision:
+    async def _ask_all(self, inquiry: Inquiry) -> None:
+        """Ask, round by round, until all is said."""
+        while wanted := inquiry.wanted():
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    (classifier, positions, group.create_task(_ask(classifier, inquiry.parts(classifier, positions))))
+                    for classifier, positions in wanted
+                ]
+            for classifier, positions, task in tasks:
+                inquiry.answer(classifier, positions, task.result())
+        self._tell_of(inquiry)
+
+    def _tell_of(self, inquiry: Inquiry) -> None:
+        for name, texts in inquiry.spared().items():
+            self._observer.spared(name, texts)
+
+    def _decide_together(self, inquiry: Inquiry, queries: Sequence[Query]) -> Decision:
         return strictest(
-            decide(side.rules, {name: outcomes[id(c)][position] for name, c in side.classifiers.items()}, query.kind)
+            decide(side.rules, inquiry.outcomes(side, position), query.kind)
+            for position, query in enumerate(queries)
             for side in self._sides
         )
 
@@ -101,15 +119,16 @@ class PromptDecision:
 class PromptModerator(Moderator):
     """Judges prompts. Each side's rules are `InputRules`."""
 
-    def __init__(self, sides: Sequence[Side], *, judgements: int = MAX_JUDGEMENTS) -> None:
-        super().__init__(sides)
+    def __init__(self, sides: Sequence[Side], *, judgements: int = MAX_JUDGEMENTS, observer: Observer = UNOBSERVED) -> None:
+        super().__init__(sides, observer=observer)
         self._of_input = [(side, side.rules) for side in sides if isinstance(side.rules, InputRules)]
         if len(self._of_input) != len(self._sides):
             raise TypeError("prompts are judged by input rules")
         self._judgements = judgements
+        self._conversation = max((rules.conversation for _, rules in self._of_input), key=MODES.index)
 
-    async def moderate(self, prompt: Prompt) -> PromptDecision:
-        """Judge every text and image of a request, and the seams of its conversation.
+    async def moderate(self, prompt: Prompt, tenant: str = "") -> PromptDecision:
+        """Judge every text and image of a request, which is *tenant*'s, and the seams of its conversation.
 
         Raises `RequestError`: 400 ``unsupported_content`` for what nobody can read, 413 for a prompt that would cost more
         classifier calls than allowed.
@@ -120,13 +139,17 @@ class PromptModerator(Moderator):
             for text in prompt.texts
             if (text.query.text or text.query.images) and any(_applied(side, rules, text) for side, rules in self._of_input)
         ]
+        before = before_texts(texts, self._conversation)
         texts += seams(texts)
         if not texts:
             return PromptDecision(ALLOWED, dict.fromkeys(range(prompt.prompts), ALLOWED))
-        queries = [text.query for text in texts]
-        self._count(queries)
-        outcomes = await self._ask_all(queries)
-        decided = list(zip([text.prompt_index for text in texts], self._decide_texts(texts, outcomes), strict=True))
+        queries = [
+            replace(text.query, conversation=said, tenant=tenant) for text, said in zip_longest(texts, before, fillvalue=())
+        ]
+        inquiry = await self._inquire(queries)
+        self._count(inquiry, len(queries))
+        await self._ask_all(inquiry)
+        decided = list(zip([text.prompt_index for text in texts], self._decide_texts(texts, inquiry), strict=True))
         prompts = {index: strictest(d for i, d in decided if i == index) for index in range(prompt.prompts)}
         return PromptDecision(strictest(prompts.values()), prompts)
 
@@ -139,24 +162,28 @@ class PromptModerator(Moderator):
                 message = f"'{unread[0]}' holds content that no configured classifier can read"
                 raise RequestError(message, code="unsupported_content", field=unread[0])
 
-    def _decide_texts(self, texts: Sequence[PromptText], outcomes: Mapping[int, Sequence[Outcome]]) -> list[Decision]:
+    def _decide_texts(self, texts: Sequence[PromptText], inquiry: Inquiry) -> list[Decision]:
         decisions: list[list[Decision]] = [[] for _ in texts]
         for side, rules in self._of_input:
             known: set[str] = set()
             for position, text in enumerate(texts):
                 applied = _applied(side, rules, text)
                 if applied is not None:
-                    said = {name: outcomes[id(c)][position] for name, c in side.classifiers.items()}
+                    said = inquiry.outcomes(side, position)
                     decisions[position].append(_decide_text(rules, applied, text, said, known))
         return [strictest(on_text) for on_text in decisions]
 
-    def _count(self, queries: Sequence[Query]) -> None:
+    def _count(self, inquiry: Inquiry, queries: int) -> None:
+        """Raise unless all that may be asked is within the limit. What a classifier has an answer to already is free."""
         calls = 0
         for classifier in self._classifiers:
+            parts = inquiry.parts(classifier, range(queries))
+            if isinstance(classifier, Remembering):
+                parts = [part for part in parts if not classifier.remembers(part)]
             if classifier in self._local:
-                calls += -(-sum(len(query.text) for query in queries) // LOCAL_JUDGEMENT)
+                calls += -(-sum(len(part.text) for part in parts) // LOCAL_JUDGEMENT)
             else:
-                calls += sum(len(part.images) or 1 for group in _parts(classifier, queries) for part in group)
+                calls += sum(len(part.images) or 1 for part in parts)
         if calls > self._judgements:
             raise RequestError("the prompt is too long to be judged", status=413, code="prompt_too_long")
 
@@ -193,53 +220,19 @@ def _violations(decision: Decision) -> set[str]:
 # ------------------------------------------------------------------------------------------------------ asking
 
 
-def _parts(classifier: Classifier, queries: Sequence[Query]) -> list[list[Query]]:
-    """What *classifier* is asked about each query: its parts, or nothing if there are images that it does not read."""
-    return [
-        split(query, classifier.limit, classifier.overlap) if classifier.reads_images or not query.images else []
-        for query in queries
-    ]
-
-
-def _whole(classifier: Classifier, parts: list[list[Query]], said: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes on texts from those on their parts; a verdict that says nothing on what was not asked."""
-    if all(len(group) == 1 for group in parts):
-        return list(said)
-    ends = list(accumulate(len(group) for group in parts))
-    return [
-        _merged(said[end - len(group) : end], group, classifier.overlap) if group else Verdict()
-        for group, end in zip(parts, ends, strict=True)
-    ]
-
-
-def _merged(said: Sequence[Outcome], parts: Sequence[Query], overlap: int) -> Outcome:
-    verdicts = []
-    for outcome in said:
-        if isinstance(outcome, ClassifierError):
-            return outcome
-        verdicts.append(outcome)
-    starts = accumulate((len(part.text) - overlap for part in parts[:-1]), initial=0)
-    return merge(verdicts, starts)
-
-
-async def _ask(classifier: Classifier, queries: Sequence[Query]) -> list[Outcome]:
-    parts = _parts(classifier, queries)
-    flat = [part for group in parts for part in group]
+async def _ask(classifier: Classifier, queries: Sequence[Query]) -> Sequence[Outcome]:
     try:
-        said: Sequence[Outcome] = await classifier.classify(flat) if flat else []
+        return await classifier.classify(queries) if queries else ()
     except Exception as error:  # noqa: BLE001 - a classifier with a bug must not let text pass
-        said = _failed(classifier, flat, error)
-    return _whole(classifier, parts, said)
+        return _failed(classifier, queries, error)
 
 
-def _ask_now(classifier: LocalClassifier, queries: Sequence[Query]) -> list[Outcome]:
-    parts = _parts(classifier, queries)
-    flat = [part for group in parts for part in group]
+def _ask_now(classifier: Classifier, queries: Sequence[Query]) -> Sequence[Outcome]:
+    """As `_ask`, of a local classifier."""
     try:
-        said: Sequence[Outcome] = classifier.classify_now(flat) if flat else []
+        return classifier.classify_now(queries) if queries and isinstance(classifier, LocalClassifier) else ()
     except Exception as error:  # noqa: BLE001 - a classifier with a bug must not let text pass
-        said = _failed(classifier, flat, error)
-    return _whole(classifier, parts, said)
+        return _failed(classifier, queries, error)
 
 
 def _failed(classifier: Classifier, queries: Sequence[Query], error: Exception) -> list[Outcome]:

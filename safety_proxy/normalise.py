@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
+
+from safety_proxy.edits import Draft, Stage, origin
 
 # ------------------------------------------------------------------------------------------------------- positions
 
@@ -59,66 +60,7 @@ def trailing_invisible(text: str) -> int:
     return len(text) - end
 
 
-# -------------------------------------------------------------------------------------------------- the way back
-
-
-class _Piece(NamedTuple):
-    """Where one piece of a new text stands (*after*) and stood (*before*), in characters."""
-
-    after: int
-    before: int
-    block: int
-    """How many old characters its new ones come from together; 0: each new one comes from one old one."""
-
-
-_Stage: TypeAlias = "tuple[_Piece, ...]"
-
-
-class _Draft:
-    """Puts a text together piece by piece and keeps account of where each came from."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._pieces: list[_Piece] = []
-        self._after = self._before = 0
-        self._running = False
-
-    def keep(self, text: str) -> None:
-        """Add *text*, which replaces as many old characters, one for one."""
-        if text:
-            if not self._running:
-                self._pieces.append(_Piece(self._after, self._before, 0))
-            self._running = True
-            self._add(text, len(text))
-
-    def replace(self, text: str, count: int) -> None:
-        """Add *text*, which replaces *count* old characters."""
-        if len(text) == count == 1:
-            self.keep(text)
-        else:
-            if text:
-                self._pieces.append(_Piece(self._after, self._before, count))
-            self._running = False
-            self._add(text, count)
-
-    def _add(self, text: str, count: int) -> None:
-        self._parts.append(text)
-        self._after += len(text)
-        self._before += count
-
-    def finished(self) -> tuple[str, _Stage]:
-        """The new text and its pieces."""
-        return "".join(self._parts), tuple(self._pieces)
-
-
-def _back(stage: _Stage, start: int, end: int) -> tuple[int, int]:
-    """Where the characters from *start* to *end* stood before *stage*; *start* < *end*."""
-    first = stage[bisect_right(stage, start, key=lambda piece: piece.after) - 1]
-    last = stage[bisect_right(stage, end - 1, key=lambda piece: piece.after) - 1]
-    return (
-        first.before if first.block else first.before + start - first.after,
-        last.before + (last.block or end - last.after),
-    )
+# ------------------------------------------------------------------------------------------------------ the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +68,14 @@ class Normalised:
     """A text in its one spelling."""
 
     text: str
-    _stages: tuple[_Stage, ...] = field(default=(), repr=False)
+    _stages: tuple[Stage, ...] = field(default=(), repr=False)
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Where the characters from *start* to *end* (half-open, not empty) of `text` stand in the original text.
 
         Characters that came about together, such as a letter with its accent, have their origin together.
         """
-        for stage in reversed(self._stages):
-            start, end = _back(stage, start, end)
-        return start, end
+        return origin(self._stages, start, end)
 
 
 # ------------------------------------------------------------------------------------------------------- spelling
@@ -214,12 +154,12 @@ def _units(run: str) -> Iterator[str]:
     yield run[start:]
 
 
-def _spell(text: str, *, fold: bool) -> tuple[str, _Stage]:
+def _spell(text: str, *, fold: bool) -> tuple[str, Stage]:
     """NFKC of *text*, after case folding if *fold*; marks in excess of thirty on one letter are dropped."""
     spelt = _spelt_one_for_one(text, fold=fold)
     if spelt is not None:
         return spelt, ()
-    draft = _Draft()
+    draft = Draft()
     end = 0
     for match in _RUN.finditer(text):
         plain, run, end = text[end : match.start()], match[0], match.end()
@@ -238,8 +178,8 @@ def _spell(text: str, *, fold: bool) -> tuple[str, _Stage]:
     return draft.finished()
 
 
-def _with_replaced(runs: re.Pattern[str], by: str, text: str) -> tuple[str, _Stage]:
-    draft = _Draft()
+def _with_replaced(runs: re.Pattern[str], by: str, text: str) -> tuple[str, Stage]:
+    draft = Draft()
     end = 0
     for run in runs.finditer(text):
         draft.keep(text[end : run.start()])
@@ -276,7 +216,7 @@ def normalise(text: str, *, lookalikes: bool = True, open_left: bool = False, op
     letters and the like.) A word that the text cuts off at an open edge is no whole word; it takes Latin letters to
     show that it is mixed. Normalising twice changes nothing. Linear time.
     """
-    stages: list[_Stage] = []
+    stages: list[Stage] = []
     if text.isascii():
         spelt = text.lower()
     else:

@@ -19,7 +19,6 @@ from safety_proxy.documents import Document
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import (
     ALLOWED,
-    HARMS,
     Action,
     Annotation,
     Category,
@@ -27,12 +26,9 @@ from safety_proxy.model import (
     JSONObject,
     Kind,
     PromptText,
-    Severity,
     Verdict,
 )
-
-Outcome: TypeAlias = Verdict | ClassifierError
-"""What one classifier made of one text."""
+from safety_proxy.rule import Outcome, Rule, applies
 
 Reports: TypeAlias = Callable[[Kind], frozenset[Category]]
 """What a classifier reports of a text of a kind: `Classifier.reports`."""
@@ -40,60 +36,7 @@ Reports: TypeAlias = Callable[[Kind], frozenset[Category]]
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """The roles that a policy may leave out. A text of any other role is always judged: a role is no pass."""
 
-_ONLY: Final[Mapping[Category, Kind]] = {
-    Category.JAILBREAK: Kind.USER_PROMPT,
-    Category.INDIRECT_ATTACK: Kind.DOCUMENT,
-    Category.PROTECTED_MATERIAL_TEXT: Kind.COMPLETION,
-    Category.PROTECTED_MATERIAL_CODE: Kind.COMPLETION,
-}
-
-
-def applies(category: Category, kind: Kind) -> bool:
-    """Whether texts of *kind* are judged for *category*. Harms are looked for in all; the others in one kind each."""
-    return _ONLY.get(category, kind) is kind
-
-
 # --------------------------------------------------------------------------------------------------------------- rules
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What becomes of a text because of one category."""
-
-    category: Category
-    block: bool = True
-    """False: annotate only. Then a missing verdict does not stop the text either, there being nothing to enforce."""
-    threshold: int = Severity.MEDIUM
-    """Lowest severity (0-7) that is filtered. Of no meaning for a category that is found or not found."""
-    fail_open: bool = False
-    """Let the text pass when there is no verdict on this category."""
-    classifiers: frozenset[str] | None = None
-    """Whose verdicts count. None: everybody's."""
-
-    def judge(self, outcomes: Mapping[str, Outcome]) -> tuple[Annotation | None, str | None]:
-        """What is known of this category, and the reason why not all is known. At least one of the two."""
-        severities: list[int] = []
-        findings: list[bool] = []
-        reasons: list[str] = []
-        for name, outcome in outcomes.items():
-            if self.classifiers is not None and name not in self.classifiers:
-                continue
-            if isinstance(outcome, ClassifierError):
-                if outcome.leaves_open(self.category):
-                    reasons.append(outcome.reason)
-                continue
-            if self.category in outcome.failures:
-                reasons.append(outcome.failures[self.category])
-            if self.category in HARMS:
-                severities += [outcome.severities[self.category]] if self.category in outcome.severities else []
-            elif self.category in outcome.detections:
-                findings.append(outcome.detections[self.category])
-        if severities:
-            worst = max(severities)
-            return Annotation(self.block and worst >= self.threshold, severity=worst), min(reasons, default=None)
-        if findings:
-            return Annotation(self.block and any(findings), detected=any(findings)), min(reasons, default=None)
-        return None, min(reasons, default="missing_category")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +50,8 @@ class Blocklist:
     """RE2 syntax."""
     block: bool = True
     """False: annotate only."""
+    exceptions: tuple[str, ...] = ()
+    """Phrases in which a match does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +64,8 @@ class Rules:
     """Let the text pass when a blocklist was not searched. (Categories have their own word in `Rule`.)"""
     classifiers: tuple[str, ...] = ()
     """Whom to ask about texts of this side: every classifier that counts for one of the rules."""
+    conversation: Literal["none", "last_user", "all"] = "none"
+    """What classifiers that judge a conversation are told of it."""
     block_other_lists: bool = True
     """Filter what matches a list that a classifier brings along: who names such a classifier wants its lists heeded."""
 
@@ -135,6 +82,8 @@ class InputRules(Rules):
     """What becomes of content that no classifier can read."""
     block_as: Literal["error", "completion"] = "error"
     """What a filtered prompt is answered with: an error, or a completion without text."""
+    parallel: bool = False
+    """Call the backend while the prompt is being judged."""
 
     def of(self, text: PromptText) -> Rules | None:
         """The rules to decide *text* by. None: texts of its role are not judged."""

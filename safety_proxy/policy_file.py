@@ -14,8 +14,9 @@ import re2
 from safety_proxy.documents import Document, seconds, validate
 from safety_proxy.model import HARMS, Category, JSONObject, Severity
 from safety_proxy.normalise import is_unbounded, term_length
-from safety_proxy.policy import ROLES, Blocklist, InputRules, OutputRules, Policy, Rule, StreamRules
+from safety_proxy.policy import ROLES, Blocklist, InputRules, OutputRules, Policy, StreamRules
 from safety_proxy.policy_shape import (
+    DecisiveShape,
     DetectionShape,
     HarmShape,
     PolicyShape,
@@ -23,6 +24,7 @@ from safety_proxy.policy_shape import (
     StreamShape,
     schema,
 )
+from safety_proxy.rule import Rule
 from safety_proxy.yaml import Place
 
 __all__ = ["load", "schema", "shipped"]
@@ -115,6 +117,8 @@ def _fill_side(side: Side, defaults: Mapping[Category, HarmShape | DetectionShap
         rule = getattr(side, category) or defaults.get(category, "off")
         if isinstance(rule, HarmShape | DetectionShape):
             rule = rule.model_copy(update={"on_error": rule.on_error or side.on_error})
+        if isinstance(rule, HarmShape) and rule.combine == "first_decisive":
+            rule = rule.model_copy(update={"decisive": rule.decisive or DecisiveShape()})
         filled[category] = rule
     return side.model_copy(update=filled)
 
@@ -138,6 +142,8 @@ def _input(shape: PolicyShape, document: Document) -> InputRules:
         history=written.history,
         unreadable=written.unreadable,
         block_as=written.block_as,
+        parallel=written.parallel,
+        conversation=shape.conversation,
     )
 
 
@@ -150,6 +156,7 @@ def _output(shape: PolicyShape, document: Document, longest: int) -> OutputRules
         classifiers=_counting(categories, shape),
         stream=_stream(written.stream),
         needed_holdback=longest,
+        conversation=shape.conversation,
     )
 
 
@@ -159,7 +166,7 @@ def _rules(shape: PolicyShape, name: str, side: SideShape, document: Document) -
         written = getattr(side, category)
         if isinstance(written, HarmShape | DetectionShape):
             _require_classifiers(written, shape, document, (name, category.value))
-            rules[category] = _rule(category, written)
+            rules[category] = _rule(category, written, tuple(shape.classifiers))
     if not rules and not side.blocklists:
         hint = "" if shape.classifiers else " (without classifiers, nothing is on by default)"
         raise document.error(f"has no rule: no category is on and there is no blocklist{hint}", (name,))
@@ -168,30 +175,37 @@ def _rules(shape: PolicyShape, name: str, side: SideShape, document: Document) -
 
 def _counting(rules: Mapping[Category, Rule], shape: PolicyShape) -> tuple[str, ...]:
     """The classifiers that count for any of *rules*, in the order of the policy."""
-    everybody = frozenset(shape.classifiers)
-    counting = [everybody if rule.classifiers is None else rule.classifiers for rule in rules.values()]
-    return tuple(name for name in shape.classifiers if any(name in names for names in counting))
+    return tuple(name for name in shape.classifiers if any(rule.counts(name) for rule in rules.values()))
 
 
 def _blocklists(side: SideShape) -> Mapping[str, Blocklist]:
     return MappingProxyType(
         {
             written.name: Blocklist(
-                written.name, tuple(written.terms), tuple(written.patterns), block=written.action == "block"
+                written.name,
+                tuple(written.terms),
+                tuple(written.patterns),
+                block=written.action == "block",
+                exceptions=tuple(written.exceptions),
             )
             for written in side.blocklists
         }
     )
 
 
-def _rule(category: Category, written: HarmShape | DetectionShape) -> Rule:
+def _rule(category: Category, written: HarmShape | DetectionShape, everybody: tuple[str, ...]) -> Rule:
     word = written.block_at if isinstance(written, HarmShape) else written.action
+    counting = None if written.classifiers is None else tuple(written.classifiers)
+    decisive = (written.decisive if isinstance(written, HarmShape) else None) or DecisiveShape()
     return Rule(
         category,
         block=word not in {"never", "annotate"},
         threshold=_THRESHOLDS.get(word, Severity.SAFE),
         fail_open=written.on_error == "allow",
-        classifiers=None if written.classifiers is None else frozenset(written.classifiers),
+        classifiers=everybody if counting is None and written.combine == "first_decisive" else counting,
+        combine=written.combine,
+        below=decisive.below,
+        above=decisive.above,
     )
 
 
@@ -211,9 +225,14 @@ def _stream(written: StreamShape) -> StreamRules:
 
 
 def _require_classifiers(rule: HarmShape | DetectionShape, shape: PolicyShape, document: Document, place: Place) -> None:
-    """A rule counts on classifiers, and only on those that the policy names."""
+    """A rule counts on classifiers, and only on those that the policy names; a cascade leads somewhere."""
     if not shape.classifiers:
         raise document.error("cannot be enforced: the policy names no classifier", place)
+    if isinstance(rule, HarmShape) and rule.decisive is not None:
+        if rule.combine != "first_decisive":
+            raise document.error("is only for `combine: first_decisive`", (*place, "decisive"))
+        if rule.decisive.below > rule.decisive.above + 1:
+            raise document.error("`below` and `above` overlap: a severity cannot be both", (*place, "decisive"))
     for index, name in enumerate(rule.classifiers or ()):
         if name not in shape.classifiers:
             raise document.error(f"`{name}` is not among the policy's classifiers", (*place, "classifiers", index))
@@ -241,16 +260,18 @@ def _require_searchable(shape: PolicyShape, document: Document) -> int:
             place: Place = (name, "blocklists", index)
             if not blocklist.terms and not blocklist.patterns:
                 raise document.error("has neither terms nor patterns", place)
-            for number, term in enumerate(blocklist.terms):
-                if term_length(term) == 0:
-                    raise document.error("is blank", (*place, "terms", number))
+            for key, phrases in (("terms", blocklist.terms), ("exceptions", blocklist.exceptions)):
+                for number, phrase in enumerate(phrases):
+                    if term_length(phrase) == 0:
+                        raise document.error("is blank", (*place, key, number))
             for number, pattern in enumerate(blocklist.patterns):
                 if mistake := _mistake_in(pattern):
                     raise document.error(mistake, (*place, "patterns", number))
     terms = (
-        (term_length(term), ("output", "blocklists", index, "terms", number))
+        (term_length(term), ("output", "blocklists", index, key, number))
         for index, blocklist in enumerate(shape.output.blocklists)
-        for number, term in enumerate(blocklist.terms)
+        for key, phrases in (("terms", blocklist.terms), ("exceptions", blocklist.exceptions))
+        for number, term in enumerate(phrases)
     )
     longest, where = max(terms, key=lambda term: term[0], default=(0, ()))
     stream = shape.output.stream

@@ -16,6 +16,7 @@ from safety_proxy.model import JSON, JSONObject
 
 OnError: TypeAlias = Literal["block", "allow"]
 Effect: TypeAlias = Literal["block", "annotate"]
+Combine: TypeAlias = Literal["any", "all", "first_decisive"]
 Threshold: TypeAlias = Literal["low", "medium", "high", "never"]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 ClassifierName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -50,6 +51,15 @@ _Unwritten: TypeAlias = SkipJsonSchema[None]
 _WRITTEN: Final = Field(default=None, json_schema_extra=_unwritten)
 
 
+class DecisiveShape(Shape):
+    """When a classifier is sure: severities (0-7) that settle a category without the next one being asked."""
+
+    below: int = Field(default=2, ge=0, le=7)
+    """Severities below this one are safe enough."""
+    above: int = Field(default=5, ge=0, le=7)
+    """Severities above this one are harmful enough."""
+
+
 class HarmShape(Shape):
     """The rule for a category that has a severity."""
 
@@ -59,6 +69,11 @@ class HarmShape(Shape):
     """What becomes of a text for which there is no verdict on this category; as for the whole side when not written."""
     classifiers: Classifiers | _Unwritten = _WRITTEN
     """The classifiers whose verdicts count for this category; all of the policy's when not written."""
+    combine: Combine = "any"
+    """any: the most severe verdict counts; all: the least severe; first_decisive: the classifiers are asked one after the
+    other, in the order written, until one is sure."""
+    decisive: DecisiveShape | _Unwritten = _WRITTEN
+    """When a classifier is sure, for first_decisive: below 2 or above 5 when not written."""
 
 
 class DetectionShape(Shape):
@@ -70,6 +85,9 @@ class DetectionShape(Shape):
     """What becomes of a text for which there is no verdict on this category; as for the whole side when not written."""
     classifiers: Classifiers | _Unwritten = _WRITTEN
     """The classifiers whose verdicts count for this category; all of the policy's when not written."""
+    combine: Combine = "any"
+    """any: one that finds it is enough; all: all must find it; first_decisive: the first that can tell, in the order
+    written; the others are asked only if it cannot."""
 
 
 def _off_or(example: str) -> BeforeValidator:
@@ -99,6 +117,8 @@ class BlocklistShape(Shape):
     """Words and phrases, found as whole words in the normalised text (whatever their case, spacing, look-alikes)."""
     patterns: list[str] = Field(default=[], max_length=1_000)
     """Regular expressions in RE2 syntax."""
+    exceptions: list[str] = Field(default=[], max_length=10_000)
+    """Phrases in which a term or pattern does not count: "Scunthorpe United" for a term that it holds."""
     action: Effect = "block"
     """Filter a text that matches, or only annotate it."""
 
@@ -131,6 +151,8 @@ class InputShape(SideShape):
     """What becomes of content that no classifier of the policy can read: images, sound, token ids, templates."""
     block_as: Literal["error", "completion"] = "error"
     """What a filtered prompt is answered with: HTTP 400, or a completion without text."""
+    parallel: bool = False
+    """Call the model while the prompt is being judged, and call that off if it is filtered. Sooner, but it spends tokens."""
     jailbreak: Detection | _Unwritten = _WRITTEN
     """Attempts of the user to talk the model out of its rules. Looked for in user text."""
     indirect_attack: Detection | _Unwritten = _WRITTEN
@@ -192,6 +214,9 @@ class PolicyShape(Shape):
     """Names from the configuration. The most severe verdict for each category wins."""
     defaults: Literal["azure", "off"] = "azure"
     """What categories that are not written have: Azure's default, or none. Without classifiers it is always off."""
+    conversation: Literal["none", "last_user", "all"] = "last_user"
+    """What classifiers that judge a conversation, such as guard models, are told of it, up to 2,000 characters: nothing;
+    of a completion, the last user turn; of every text, all that was said before."""
     input: InputShape = InputShape()
     """The rules for prompts."""
     output: OutputShape = OutputShape()

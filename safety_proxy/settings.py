@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -18,29 +17,25 @@ from typing import Final
 from pydantic import SecretStr
 
 from safety_proxy import policy_file
-from safety_proxy.classifiers.blocklist import BlocklistClassifier
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ConfigError
 from safety_proxy.policy import Policy
+from safety_proxy.settings_cache import CacheShape
+from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import (
-    KEY_HEADERS,
-    AzureSettings,
     BackendSettings,
-    BlocklistSettings,
-    ClassifierSettings,
     DeploymentSettings,
-    EmbeddedSettings,
     FileShape,
     KeySettings,
     LimitSettings,
     ListenSettings,
-    check_secret,
-    check_url,
     expand,
     read_secret,
 )
+from safety_proxy.settings_named import classifiers_in_use, hint
 from safety_proxy.settings_sources import Given, gather, unknown_variables
 from safety_proxy.settings_usage import MetricsSettings
+from safety_proxy.settings_values import KEY_HEADERS, check_secret, check_url
 from safety_proxy.yaml import Place
 
 ALONE: Final = "default"
@@ -64,6 +59,8 @@ class Settings:
     keys: tuple[KeySettings, ...]
     """Who may call. Empty: everybody who can connect."""
     limits: LimitSettings
+    cache: CacheShape | None
+    """None: no verdict is kept."""
     metrics: MetricsSettings
     drain: float
     workers: int
@@ -94,12 +91,13 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
     return Settings(
         listen=_listen(file, document, given),
         policies=MappingProxyType(policies),
-        classifiers=MappingProxyType(_classifiers(file, document, in_use, environ)),
+        classifiers=MappingProxyType(classifiers_in_use(file, document, in_use, environ)),
         backends=MappingProxyType(file.backends),
         deployments=MappingProxyType(file.deployments),
         default_deployment=file.default_deployment,
         keys=tuple(file.keys),
         limits=file.limits,
+        cache=file.cache,
         metrics=file.metrics or ("off" if file.keys else "open"),
         drain=file.drain,
         workers=given["workers"].whole(1, 1024) if "workers" in given else 1,
@@ -171,12 +169,7 @@ def _follow_names(file: FileShape, document: Document, policies: Mapping[str, Po
 
 def _require(name: str, known: Iterable[str], kind: str, document: Document, place: Place) -> None:
     if name not in known:
-        raise document.error(f"no {kind} is called `{name}`; {_hint(name, known)}", place)
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, 1)
-    return f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(sorted(known)) or 'none'}"
+        raise document.error(f"no {kind} is called `{name}`; {hint(name, known)}", place)
 
 
 # ----------------------------------------------------------------------------------------------- flags and variables
@@ -244,7 +237,7 @@ def _with_policy(
     elif wanted.text == "off":
         name = None
     elif wanted.text not in policies:
-        raise wanted.error(f"no policy is called `{wanted.text}`; {_hint(wanted.text, policies)}")
+        raise wanted.error(f"no policy is called `{wanted.text}`; {hint(wanted.text, policies)}")
     deployment = file.deployments[default].model_copy(update={"policy": name})
     return policies, file.model_copy(update={"deployments": {**file.deployments, default: deployment}})
 
@@ -268,40 +261,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-# ---------------------------------------------------------------------------------------------------------- classifiers
-
-
-def _classifiers(
-    file: FileShape, document: Document, policies: Iterable[Policy], environ: Mapping[str, str]
-) -> dict[str, ClassifierSettings]:
-    """The file's classifiers, and those that *policies* name by their type."""
-    for name, written in file.classifiers.items():
-        if isinstance(written, BlocklistSettings):
-            try:
-                BlocklistClassifier(written.blocklists, name)
-            except ConfigError as error:
-                raise document.error(f"{error.field}: {error.message}", ("classifiers", name, "lists")) from None
-    classifiers: dict[str, ClassifierSettings] = dict(file.classifiers)
-    for policy in policies:
-        for index, name in enumerate(policy.classifiers):
-            if name not in classifiers:
-                classifiers[name] = _unwritten(name, policy, ("classifiers", index), classifiers, environ)
-    return classifiers
-
-
-def _unwritten(
-    name: str, policy: Policy, place: Place, known: Iterable[str], environ: Mapping[str, str]
-) -> ClassifierSettings:
-    if name == "embedded":
-        return EmbeddedSettings(type="embedded")
-    if name != "azure_content_safety":
-        hint = _hint(name, {*known, "embedded", "azure_content_safety"})
-        raise policy.document.error(f"no classifier is called `{name}`; {hint}", place)
-    endpoint, key = environ.get("CONTENT_SAFETY_ENDPOINT", ""), SecretStr(environ.get("CONTENT_SAFETY_KEY", ""))
-    try:
-        return AzureSettings(type="azure_content_safety", endpoint=check_url(endpoint), key=check_secret(key))
-    except ValueError:
-        message = "needs an endpoint and a key: set CONTENT_SAFETY_ENDPOINT and CONTENT_SAFETY_KEY, or configure it"
-        raise policy.document.error(message, place) from None

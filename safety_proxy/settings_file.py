@@ -9,85 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from safety_proxy.documents import Document, seconds
+from safety_proxy.documents import Document
 from safety_proxy.errors import ConfigError
 from safety_proxy.model import JSON
-from safety_proxy.policy import Blocklist
 from safety_proxy.policy_shape import ClassifierName, Shape
-from safety_proxy.settings_usage import MetricsSettings, PriceSettings, QuotaSettings, whole
+from safety_proxy.settings_cache import CacheSettings, CacheShape
+from safety_proxy.settings_classifiers import ClassifierSettings
+from safety_proxy.settings_usage import MetricsSettings, PriceSettings, QuotaSettings
+from safety_proxy.settings_values import KEY_HEADERS, URL, Count, Header, Name, Port, Secret, Size, Time, Wait
 from safety_proxy.yaml import Place
-
-# ---------------------------------------------------------------------------------------------------- kinds of values
-
-_UNITS: Final[Mapping[str, int]] = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_RESERVED: Final = re.compile(
-    "accept|accept-encoding|connection|content-.*|cookie|expect|host|te|trailer|transfer-encoding|upgrade|x-request-id",
-    re.IGNORECASE,
-)
-"""Headers of a request that are ours to write: those of its framing, of its form, and the request's id."""
-
-KEY_HEADERS: Final = frozenset({"authorization", "api-key"})
-"""Headers that carry a backend's key."""
-
-
-def _seconds(value: JSON) -> float:
-    return seconds(value if isinstance(value, str) else "")
-
-
-def _size(value: JSON) -> int:
-    found = re.fullmatch(r"([0-9]{1,9})(B|KiB|MiB|GiB)", value if isinstance(value, str) else "")
-    if found is None or int(found[1]) == 0:
-        raise ValueError("must be a size such as 512KiB or 8MiB")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def check_url(url: str) -> str:
-    """*url* as it is, if a server can be called there. Raises ValueError, which does not quote it, if not."""
-    message = "must be a URL that begins with http:// or https:// and names a host"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise ValueError(message) from None
-    if not usable or not re.fullmatch(r"[!-~]+", url):
-        raise ValueError(message)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must be a URL without user, query and fragment (there are keys for those)")
-    return url
-
-
-def check_secret(secret: SecretStr) -> SecretStr:
-    """*secret* as it is, if it can stand in a header. Raises ValueError, which does not quote it, if not."""
-    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
-        raise ValueError("must be printable ASCII, not empty, without blanks at the ends")
-    return secret
-
-
-def _header(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", name):
-        raise ValueError("is not a name of a header")
-    if _RESERVED.fullmatch(name):
-        raise ValueError("is a header that cannot be set")
-    return name
-
-
-def _policy(value: JSON) -> JSON:
-    return None if value == "off" else value
-
-
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,127}$")]
-Count: TypeAlias = Annotated[int, BeforeValidator(whole), Field(ge=1, le=1_000_000)]
-Port: TypeAlias = Annotated[int, BeforeValidator(whole), Field(ge=0, le=65_535)]
-Time: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-Wait: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-Size: TypeAlias = Annotated[int, BeforeValidator(_size)]
-URL: TypeAlias = Annotated[str, AfterValidator(check_url)]
-Secret: TypeAlias = Annotated[SecretStr, AfterValidator(check_secret)]
 
 # ------------------------------------------------------------------------------------------------------------- shapes
 
@@ -97,66 +31,6 @@ class ListenSettings(Shape):
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 8080
-
-
-class EmbeddedSettings(Shape):
-    """The classifier that ships with the package."""
-
-    type: Literal["embedded"]
-
-
-class AzureSettings(Shape):
-    """Azure AI Content Safety."""
-
-    type: Literal["azure_content_safety"]
-    endpoint: URL
-    key: Secret
-    timeout: Wait = 2.0
-    concurrency: Count = 32
-
-
-class TermList(Shape):
-    """Terms and patterns (RE2 syntax) under one name."""
-
-    name: str = Field(pattern=r"^[0-9A-Za-z._~-]{1,64}$")
-    terms: list[str] = Field(default=[], max_length=10_000)
-    patterns: list[str] = Field(default=[], max_length=1_000)
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> TermList:
-        if not self.terms and not self.patterns:
-            raise ValueError("has neither terms nor patterns")
-        return self
-
-
-class BlocklistSettings(Shape):
-    """Blocklists that several policies share."""
-
-    type: Literal["blocklist"]
-    lists: list[TermList] = Field(min_length=1)
-
-    @property
-    def blocklists(self) -> tuple[Blocklist, ...]:
-        """The lists as the classifier takes them."""
-        return tuple(Blocklist(each.name, tuple(each.terms), tuple(each.patterns)) for each in self.lists)
-
-
-_TYPES: Final = ("embedded", "azure_content_safety", "blocklist")
-
-
-def _typed(value: JSON) -> JSON:
-    if isinstance(value, dict) and value.get("type") not in _TYPES:
-        raise ValueError(f"must have a `type`, one of: {', '.join(_TYPES)}")
-    return value
-
-
-ClassifierSettings: TypeAlias = Annotated[
-    Annotated[EmbeddedSettings, Tag("embedded")]
-    | Annotated[AzureSettings, Tag("azure_content_safety")]
-    | Annotated[BlocklistSettings, Tag("blocklist")],
-    Discriminator(lambda value: value["type"] if isinstance(value, dict) else getattr(value, "type", "embedded")),
-    BeforeValidator(_typed),
-]
 
 
 class TimeoutSettings(Shape):
@@ -173,7 +47,7 @@ class BackendSettings(Shape):
     url: URL
     key: Secret | None = None
     auth: Literal["bearer", "api-key"] = "bearer"
-    headers: dict[Annotated[str, AfterValidator(_header)], Secret] = Field(default={})
+    headers: dict[Header, Secret] = Field(default={})
     query: dict[str, Secret] = Field(default={})
     timeout: TimeoutSettings = TimeoutSettings()
 
@@ -182,6 +56,10 @@ class BackendSettings(Shape):
         if self.key is not None and {name.lower() for name in self.headers} & KEY_HEADERS:
             raise ValueError("has a key and a header that carries one; write one of them")
         return self
+
+
+def _policy(value: JSON) -> JSON:
+    return None if value == "off" else value
 
 
 class DeploymentSettings(Shape):
@@ -237,6 +115,7 @@ class FileShape(Shape):
     metrics: MetricsSettings | None = None
     """None: open where everybody may call, else off."""
     limits: LimitSettings = LimitSettings()
+    cache: CacheSettings = CacheShape()
     drain: Time = 30.0
 
 
@@ -287,7 +166,9 @@ def _value(found: re.Match[str], document: Document, place: Place, environ: Mapp
 
 def _holds_secret(place: Place) -> bool:
     match place:
-        case ("backends" | "classifiers", _, "key") | ("backends", _, "headers" | "query", _):
+        case ("backends" | "classifiers", _, "key") | ("backends" | "classifiers", _, "headers" | "query", _):
+            return True
+        case ("cache", "redis", "url" | "secret"):
             return True
         case _:
             return False

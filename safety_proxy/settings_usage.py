@@ -9,14 +9,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from safety_proxy.model import JSON
 from safety_proxy.policy_shape import Shape
+from safety_proxy.settings_values import whole
 
 AZURE: Final[JSON] = {"requests_per_minute": 1_000, "tokens_per_minute": 400_000}
 """The limits of a deployment of Azure's serverless API."""
-
-
-def whole(value: JSON) -> JSON:
-    """Digits count as a number: what comes from the environment is text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value) else value
 
 
 def _amount(value: JSON) -> JSON:

@@ -55,9 +55,10 @@ class ScriptedClassifier:
         gate: asyncio.Event | None = None,
         name: str = "scripted",
         reads_images: bool = False,
+        reads_conversation: bool = False,
     ) -> None:
         self.name = self.identity = name
-        self.reads_images = reads_images
+        self.reads_images, self.reads_conversation = reads_images, reads_conversation
         self.asked: list[Query] = []
         self.closed = False
         self._severities = dict(severities or {})

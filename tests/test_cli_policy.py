@@ -180,7 +180,7 @@ def test_what_is_shown_has_its_defaults_filled_in_and_keeps_odd_words(here: Path
     write(here / "p.yaml", text)
     shown = run("show", "p.yaml").stdout
     assert "\n  hate: off\n" in shown
-    assert "\n  sexual: {block_at: medium, on_error: block}\n" in shown
+    assert "\n  sexual: {block_at: medium, on_error: block, combine: any}\n" in shown
     assert policy_file.load(parse(shown, "shown")).identity == policy_file.load(read(here / "p.yaml")).identity
 
 

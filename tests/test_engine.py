@@ -9,6 +9,7 @@ from safety_proxy.engine import Engine
 from safety_proxy.errors import ConfigError
 from safety_proxy.events import Chunk, End, Finish, Release, Segment
 from safety_proxy.model import Action, Category, Kind, Prompt, PromptText, Query
+from safety_proxy.moderation import NO_BACKGROUND
 from safety_proxy.policy import Policy
 from safety_proxy.policy_file import load
 from safety_proxy.relay import Collector, once
@@ -137,3 +138,51 @@ async def test_a_local_classifier_judges_strings_at_once() -> None:
     lists = load(parse(f"version: 1\nname: one\nclassifiers: []\ndefaults: off\n{LISTS}\n", "policy.yaml"))
 
     assert (await Engine([lists], {}).moderate_strings(["a forbidden word"])).action is Action.FILTER
+
+
+# ------------------------------------------------------------------------------------------------------- background
+
+
+class Listening(ScriptedClassifier):
+    """Is told what was said before."""
+
+    def __init__(self) -> None:
+        super().__init__(BAD, reads_conversation=True)
+
+
+ASKED = Prompt(
+    tuple(
+        PromptText(Query(text, Kind.MESSAGE), role, "messages[0].content", spoken=True)
+        for role, text in (("user", "one"), ("assistant", "two"), ("user", "three"))
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [("none", []), ("last_user", ["three"]), ("all", ["one", "two", "three"])],
+)
+async def test_a_completion_is_judged_with_what_the_policy_tells_of_the_conversation(mode: str, told: list[str]) -> None:
+    classifier = Listening()
+    judge = Engine([policy(f"conversation: {mode}")], {"embedded": classifier})
+    background = judge.background(ASKED, "team")
+    await judge.moderate_answer(answer("whole"), choices=1, background=background)
+    await judge.moderate_stream(once(answer("streamed")), Collector(), choices=1, background=background)
+    assert [query.text for query in classifier.asked] == ["whole", "streamed"]
+    assert [[turn.text for turn in query.conversation] for query in classifier.asked] == [told, told]
+    assert {query.tenant for query in classifier.asked} == {"team"}
+
+
+def test_where_nobody_listens_no_conversation_is_put_together() -> None:
+    assert Engine([policy("conversation: all")], {"embedded": ScriptedClassifier()}).background(ASKED) is NO_BACKGROUND
+
+
+def test_of_two_policies_the_one_that_tells_more_holds() -> None:
+    judge = Engine([policy("conversation: none"), policy("conversation: all", "two")], {"embedded": Listening()})
+    assert len(judge.background(ASKED).conversation) == 3
+
+
+@pytest.mark.parametrize(("one", "two", "parallel"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_the_backend_is_called_in_parallel_if_all_policies_have_it(one: bool, two: bool, parallel: bool) -> None:
+    policies = [policy(f"input: {{parallel: {str(each).lower()}}}", name) for each, name in ((one, "one"), (two, "two"))]
+    assert engine(*policies).parallel is parallel

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from safety_proxy.classifiers.base import Observer
+from safety_proxy.conversation import Mode
 from safety_proxy.errors import ClassifierError, RequestError
-from safety_proxy.model import Action, Category, Decision, Kind, Prompt, PromptText, Query, Verdict
-from safety_proxy.moderation import Moderator, PromptModerator, Side
-from safety_proxy.policy import InputRules, Rule, Rules
+from safety_proxy.inquiry import Side
+from safety_proxy.model import Action, Category, Decision, Kind, Prompt, PromptText, Query, Turn, Verdict
+from safety_proxy.moderation import Background, Moderator, PromptModerator
+from safety_proxy.policy import InputRules, Rules
+from safety_proxy.rule import Rule
 from safety_proxy.testing import ScriptedClassifier
 from tests.pictures import looked_at
 
@@ -269,7 +274,7 @@ def shows(*scenes: str, role: str = "user", history: bool = False) -> PromptText
 
 
 def harms(*categories: Category, only: str | None = None) -> dict[Category, Rule]:
-    return {each: Rule(each, classifiers=None if only is None else frozenset({only})) for each in categories}
+    return {each: Rule(each, classifiers=None if only is None else (only,)) for each in categories}
 
 
 def side(categories: dict[Category, Rule], /, unreadable: str = "block", **classifiers: ScriptedClassifier) -> Side:
@@ -398,3 +403,86 @@ async def test_an_image_of_the_history_does_not_excuse_a_phrase_that_ends_in_the
     texts = (shows("bad", history=True), says("so ba", history=True), says("d it is"))
 
     assert (await prompts(reader(), history="annotate").moderate(Prompt(texts))).decision.action is Action.FILTER
+
+
+# ------------------------------------------------------------------------------------------------- background, cascades
+
+
+class Listening(ScriptedClassifier):
+    def __init__(self, **options: object) -> None:
+        super().__init__({"bad": (Category.HATE, 4)}, reads_conversation=True, **options)  # type: ignore[arg-type]  # of a test
+
+
+TURNS = (Turn("user", "hello"),)
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_classifiers_are_told_what_is_known_beside_the_text(local: bool) -> None:
+    class Asked(Local if local else ScriptedClassifier):  # type: ignore[misc]  # either
+        reads_conversation = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.reads_conversation = True
+
+    classifier = Asked()
+    moderator = Moderator([Side(rules("a"), {"a": classifier})])
+    judged = moderator.judge([query("text")], Background(TURNS, "team"))
+    assert (judged if isinstance(judged, Decision) else await judged).action is Action.ALLOW
+    assert [(each.conversation, each.tenant) for each in classifier.asked] == [(TURNS, "team")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [("none", [(), ()]), ("last_user", [(), ()]), ("all", [(), (Turn("user", "hello"),)])]
+)
+async def test_texts_of_a_prompt_are_told_with_what_was_said_before(mode: Mode, told: list[tuple[Turn, ...]]) -> None:
+    classifier = Listening()
+    side = Side(InputRules(categories=HATE, classifiers=("a",), conversation=mode), {"a": classifier})
+    said = [replace(says(text), spoken=True) for text in ("hello", "x" * 500)]
+    await PromptModerator([side]).moderate(Prompt(tuple(said)), "team")
+    of_texts = [each for each in classifier.asked if each.text in {"hello", "x" * 500}]
+    assert [each.conversation for each in of_texts] == told
+    assert {each.tenant for each in classifier.asked} == {"team"}
+
+
+async def test_what_a_cascade_spares_is_counted() -> None:
+    class Counting(Observer):
+        def __init__(self) -> None:
+            self.counted: list[tuple[str, int]] = []
+
+        def spared(self, classifier: str, texts: int) -> None:
+            self.counted.append((classifier, texts))
+
+    observer = Counting()
+    cascade = Rule(Category.HATE, combine="first_decisive", classifiers=("cheap", "dear"))
+    classifiers = {"cheap": Local({"bad": (Category.HATE, 4)}), "dear": ScriptedClassifier()}
+    side = Side(Rules(categories={Category.HATE: cascade}, classifiers=("cheap", "dear")), classifiers)
+    moderator = Moderator([side], observer=observer)
+    assert (await decided(moderator, "good", "good too", "bad")).action is Action.ALLOW
+    assert observer.counted == [("dear", 2)]
+    assert [each.text for each in classifiers["dear"].asked] == ["bad"]
+
+
+async def test_what_a_classifier_remembers_costs_no_judgement() -> None:
+    class Remembers(ScriptedClassifier):
+        def remembers(self, query: Query, /) -> bool:
+            return query.text.startswith("old")
+
+    texts = Prompt(tuple(says(text) for text in ("old one", "old two", "new")))
+    side = Side(InputRules(categories=HATE, classifiers=("a",)), {"a": Remembers()})
+    assert (await PromptModerator([side], judgements=1).moderate(texts)).decision.action is Action.ALLOW
+    with pytest.raises(RequestError, match="too long"):
+        await PromptModerator([side], judgements=0).moderate(texts)
+
+
+async def test_each_reading_of_a_text_costs_a_judgement() -> None:
+    side = Side(InputRules(categories=HATE, classifiers=("a",)), {"a": ScriptedClassifier()})
+    hidden = Prompt((says("wo\u200brds that hi\u200bde"),))
+    assert (await PromptModerator([side], judgements=2).moderate(hidden)).decision.action is Action.ALLOW
+    with pytest.raises(RequestError, match="too long"):
+        await PromptModerator([side], judgements=1).moderate(hidden)
+
+
+async def test_a_disguised_text_is_filtered_for_what_it_says() -> None:
+    side = Side(rules("a"), {"a": ScriptedClassifier({"bad words": (Category.HATE, 4)})})
+    assert (await decided(Moderator([side]), "ba\u200bd wo\u200brds")).action is Action.FILTER

@@ -7,20 +7,8 @@ import pytest
 from safety_proxy.documents import Document, parse
 from safety_proxy.errors import ClassifierError, ConfigError
 from safety_proxy.model import ALLOWED, HARMS, Action, Annotation, Category, Decision, Kind, PromptText, Query, Verdict
-from safety_proxy.policy import (
-    ROLES,
-    Blocklist,
-    InputRules,
-    Outcome,
-    OutputRules,
-    Policy,
-    Rule,
-    Rules,
-    annotating,
-    applies,
-    decide,
-    strictest,
-)
+from safety_proxy.policy import ROLES, Blocklist, InputRules, OutputRules, Policy, Rules, annotating, decide, strictest
+from safety_proxy.rule import Outcome, Rule, applies
 
 HATE, VIOLENCE, JAILBREAK, INDIRECT = Category.HATE, Category.VIOLENCE, Category.JAILBREAK, Category.INDIRECT_ATTACK
 
@@ -124,7 +112,7 @@ def test_the_most_severe_of_several_verdicts_counts() -> None:
 
 
 def test_only_the_classifiers_that_the_rule_names_count() -> None:
-    each = rules(Rule(HATE, classifiers=frozenset({"a"})))
+    each = rules(Rule(HATE, classifiers=("a",)))
     assert decided(each, a=hate(0), b=hate(7), c=ClassifierError("timeout")) == Decision(
         Action.ALLOW, {HATE: Annotation(False, severity=0)}
     )
@@ -361,7 +349,7 @@ def test_a_category_that_nobody_reports_is_an_error_at_its_line() -> None:
 
 
 def test_a_category_must_be_reported_by_a_classifier_that_counts_for_it() -> None:
-    each = policy({}, {HATE: Rule(HATE, classifiers=frozenset({"b"}))})
+    each = policy({}, {HATE: Rule(HATE, classifiers=("b",))})
     with pytest.raises(ConfigError, match=r"p\.yaml:1: output\.hate: .* \(b\) none reports it for completion texts"):
         each.require({"a": reporting(HATE), "b": reporting()})
     each.require({"a": reporting(), "b": reporting(HATE)})

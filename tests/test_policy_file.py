@@ -9,8 +9,9 @@ import pytest
 from safety_proxy.documents import Document, parse, read
 from safety_proxy.errors import ConfigError
 from safety_proxy.model import HARMS, Category
-from safety_proxy.policy import ROLES, Blocklist, Policy, Rule, StreamRules
+from safety_proxy.policy import ROLES, Blocklist, Policy, StreamRules
 from safety_proxy.policy_file import load, schema, shipped
+from safety_proxy.rule import Rule
 
 DOCS = Path(__file__).parent.parent / "docs" / "policies.md"
 HEAD = "version: 1\nname: x\n"
@@ -97,7 +98,7 @@ def test_a_side_asks_only_the_classifiers_that_count_for_one_of_its_rules() -> N
         "output: {hate: {block_at: low}}"
     )
     assert each.input.classifiers == ("b", "c")
-    assert each.input.categories[Category.JAILBREAK].classifiers == frozenset({"b", "c"})
+    assert each.input.categories[Category.JAILBREAK].classifiers == ("b", "c")
     assert each.output.classifiers == ("a", "b", "c")
     assert each.output.categories[Category.HATE].classifiers is None
 
@@ -291,7 +292,16 @@ def test_a_policy_with_its_defaults_filled_in_is_the_same_policy(text: str) -> N
 
 def test_the_filled_in_policy_tells_everything_in_the_order_of_the_documentation() -> None:
     document = policy().to_document()
-    assert list(document) == ["version", "name", "description", "classifiers", "input", "output", "annotations"]
+    assert list(document) == [
+        "version",
+        "name",
+        "description",
+        "classifiers",
+        "conversation",
+        "input",
+        "output",
+        "annotations",
+    ]
     output = document["output"]
     assert isinstance(output, dict)
     assert list(output) == [
@@ -305,7 +315,7 @@ def test_the_filled_in_policy_tells_everything_in_the_order_of_the_documentation
         "blocklists",
         "stream",
     ]
-    assert output["hate"] == {"block_at": "medium", "on_error": "block"}
+    assert output["hate"] == {"block_at": "medium", "on_error": "block", "combine": "any"}
     assert output["protected_material_text"] == "off"
 
 
@@ -393,5 +403,9 @@ def test_the_documentation_tells_the_default_of_every_category() -> None:
         assert isinstance(side, dict)
         for category in set(side) & set(Category):
             rule = side[category]
-            meant = {key: value for key, value in rule.items() if key != "on_error"} if isinstance(rule, dict) else rule
+            meant = (
+                {key: value for key, value in rule.items() if key not in {"on_error", "combine"}}
+                if isinstance(rule, dict)
+                else rule
+            )
             assert parse(f"rule: {rows[category]}", "docs").content == {"rule": meant}

@@ -20,6 +20,7 @@ SECTIONS = {
     "Detections": "DetectionShape",
     "Blocklists": "BlocklistShape",
     "Stream": "StreamShape",
+    "Several classifiers": "DecisiveShape",
 }
 """Headings of the documentation, and the part of the schema that each describes."""
 
@@ -93,6 +94,12 @@ def documented(heading: str) -> dict[str, str]:
         ("output: {blocklists: [{name: a b}]}", "output.blocklists[0].name: must have the form "),
         ("output: {blocklists: [{name: a, terms: [1]}]}", "output.blocklists[0].terms[0]: must be text"),
         ("output: {blocklists: [{name: a, action: allow}]}", "output.blocklists[0].action: must be `block` or `annotate`"),
+        ("input: {hate: {block_at: low, combine: best}}", "input.hate.combine: must be `any`, `all` or `first_decisive`"),
+        ("input: {hate: {block_at: low, decisive: {below: 8}}}", "input.hate.decisive.below: must be at most 7"),
+        ("input: {hate: {block_at: low, decisive: {over: 8}}}", "input.hate.decisive.over: unknown key"),
+        ("input: {jailbreak: {action: block, decisive: {below: 1}}}", "input.jailbreak.decisive: unknown key"),
+        ("input: {parallel: maybe}", "input.parallel: must be true or false"),
+        ("conversation: last", "conversation: must be `none`, `last_user` or `all`"),
         ("annotations: 1", "annotations: must be true or false"),
         ("defaults: openai", "defaults: must be `azure` or `off`"),
         ("classifiers: embedded", "classifiers: must be a list"),

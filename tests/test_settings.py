@@ -11,7 +11,7 @@ import pytest
 from safety_proxy.errors import ConfigError
 from safety_proxy.policy_file import shipped
 from safety_proxy.settings import Settings, load_settings
-from safety_proxy.settings_file import AzureSettings, EmbeddedSettings
+from safety_proxy.settings_classifiers import EmbeddedSettings
 
 SECRET = "sk-top-secret"
 DIGEST = "ab" * 32
@@ -373,66 +373,3 @@ def test_what_auth_says_must_agree_with_the_keys(load: Load, mistake: Callable[.
     assert mistake("auth: keys\n" + BASIC).startswith("proxy.yaml:1: auth: asks for keys, but there are none")
     assert mistake("auth: none\n" + keys + BASIC).startswith("proxy.yaml:1: auth: lets everybody in, but there are keys")
     assert len(load("auth: keys\n" + keys + BASIC).keys) == 1
-
-
-# ------------------------------------------------------------------------------------------------------------ classifiers
-
-
-def azure_policy(tmp_path: Path, classifier: str = "azure_content_safety") -> str:
-    write_policy(tmp_path / "own.yaml", "own", f"classifiers: [embedded, {classifier}]\n")
-    return "policies: [own.yaml]\n" + BASIC.replace("policy: strict", "policy: own")
-
-
-def test_a_classifier_named_like_its_type_needs_no_entry(load: Load, tmp_path: Path) -> None:
-    environ = {"CONTENT_SAFETY_ENDPOINT": "https://h", "CONTENT_SAFETY_KEY": SECRET}
-    settings = load(azure_policy(tmp_path), environ)
-    azure = settings.classifiers["azure_content_safety"]
-    assert isinstance(azure, AzureSettings)
-    assert (azure.endpoint, azure.key.get_secret_value(), azure.timeout) == ("https://h", SECRET, 2.0)
-    assert isinstance(settings.classifiers["embedded"], EmbeddedSettings)
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {},
-        {"CONTENT_SAFETY_ENDPOINT": "https://h"},
-        {"CONTENT_SAFETY_KEY": SECRET},
-        {"CONTENT_SAFETY_ENDPOINT": SECRET, "CONTENT_SAFETY_KEY": SECRET},
-    ],
-)
-def test_azure_without_endpoint_or_key_is_told_at_the_policy(
-    mistake: Callable[..., str], tmp_path: Path, environ: dict[str, str]
-) -> None:
-    told = mistake(azure_policy(tmp_path), environ)
-    assert told.startswith("own.yaml:3: classifiers[1]: needs an endpoint and a key: set CONTENT_SAFETY_ENDPOINT and")
-
-
-def test_an_entry_comes_before_the_environment(load: Load, tmp_path: Path) -> None:
-    entry = "classifiers: {azure_content_safety: {type: azure_content_safety, endpoint: 'https://own', key: k}}\n"
-    azure = load(entry + azure_policy(tmp_path)).classifiers["azure_content_safety"]
-    assert isinstance(azure, AzureSettings)
-    assert azure.endpoint == "https://own"
-
-
-def test_policies_that_nobody_uses_need_no_classifiers(load: Load) -> None:
-    assert "azure_content_safety" not in load().classifiers
-
-
-def test_a_classifier_that_nobody_knows_is_told_at_the_policy(mistake: Callable[..., str], tmp_path: Path) -> None:
-    expected = "own.yaml:3: classifiers[1]: no classifier is called `embeded`; did you mean `embedded`?"
-    assert mistake(azure_policy(tmp_path, "embeded")) == expected
-
-
-@pytest.mark.parametrize(
-    "lists",
-    ["[{name: a, patterns: ['(']}]", "[{name: a, terms: [x]}, {name: a, terms: [y]}]", "[{name: a, terms: [' ']}]"],
-)
-def test_blocklists_that_cannot_be_searched_are_told(mistake: Callable[..., str], lists: str) -> None:
-    entry = f"classifiers: {{words: {{type: blocklist, lists: {lists}}}}}\n"
-    assert mistake(entry + BASIC).startswith("proxy.yaml:1: classifiers.words.lists: a")
-
-
-def test_classifiers_of_the_file_are_kept(load: Load) -> None:
-    entry = "classifiers: {words: {type: blocklist, lists: [{name: a, terms: [x]}]}}\n"
-    assert set(load(entry + BASIC).classifiers) == {"words", "embedded"}

@@ -1,20 +1,20 @@
 """Azure AI Content Safety, through the official SDK's async client.
 
-Three questions are put to the service: ``text:analyze`` for the four harms at eight levels; ``text:shieldPrompt`` for
-attacks, which are jailbreaks in what users write and indirect attacks in documents; and ``image:analyze`` for the four
-harms of an image at four levels. The SDK has no method for the second one; it goes through the same client as a request
-of its own (REST reference, api-version 2024-09-01).
+The questions that are put to the service: ``text:analyze`` for the four harms at eight levels, and blocklists of the
+resource; ``image:analyze`` for the harms of an image at four levels; ``text:shieldPrompt`` for attacks, which are jailbreaks
+in what users write and indirect attacks in documents; ``text:detectProtectedMaterial`` and, in preview,
+``text:detectProtectedMaterialForCode`` for completions. The SDK has methods for the first two; the others go through the
+same client as requests of their own (REST reference, api-versions 2024-09-01 and 2024-09-15-preview).
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import struct
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from azure.ai.contentsafety.aio import ContentSafetyClient
 from azure.ai.contentsafety.models import (
@@ -23,254 +23,238 @@ from azure.ai.contentsafety.models import (
     AnalyzeTextOptions,
     AnalyzeTextOutputType,
     ImageData,
-    TextCategory,
 )
 from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
+    ClientAuthenticationError,
     IncompleteReadError,
     ServiceRequestError,
-    ServiceRequestTimeoutError,
     ServiceResponseError,
-    ServiceResponseTimeoutError,
 )
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from safety_proxy.classifiers.base import merge
+from safety_proxy.classifiers.azure_answers import HARM_NAMES, read_attack, read_blocklists, read_harms, sides_of
+from safety_proxy.classifiers.service import Question, ServiceError, refused
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import HARMS, Category, Image, Kind, Query, Verdict
 
 _API_VERSION: Final = "2024-09-01"
 """The one stable version that has ``text:shieldPrompt``; the other two are the same in all."""
+_PREVIEW: Final = "2024-09-15-preview"
+"""The version that looks for protected code."""
 _LIMIT: Final = 10_000
-"""Code points that the service takes in one text."""
+"""Code points that the service takes in one text, and in all documents of one question together."""
+_DOCUMENTS: Final = 5
+"""Documents that it takes in one question."""
+_SHORTEST_MATERIAL: Final = 110
+"""Code points of the shortest text in which it looks for protected material."""
 _IMAGE_BYTES: Final = 4 * 1024 * 1024
 _IMAGE_SIDES: Final = range(50, 7200 + 1)
 """Pixels that either side of an image may have. The REST reference says 2048 at most, the service's page on limits 7200:
 what lies between is for the service to say."""
-_HARMS: Final[Mapping[str, Category]] = {
-    TextCategory.HATE: Category.HATE,
-    TextCategory.SELF_HARM: Category.SELF_HARM,
-    TextCategory.SEXUAL: Category.SEXUAL,
-    TextCategory.VIOLENCE: Category.VIOLENCE,
-}
-"""Images have the same words for them."""
-_HIGHEST: Final = 7
-_SIZES: Final = {"image/png": (struct.Struct(">II"), 16), "image/gif": (struct.Struct("<HH"), 6)}
-"""How and where width and height are written, in the formats that always have them at one place."""
 _SHIELDS: Final[Mapping[Kind, Category]] = {
     Kind.USER_PROMPT: Category.JAILBREAK,
     Kind.DOCUMENT: Category.INDIRECT_ATTACK,
 }
-_PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""The statuses that a second try may mend."""
-_REFUSALS: Final = {401: "unauthorized", 403: "unauthorized", 408: "timeout", 429: "rate_limited"}
+_MATERIAL: Final = {
+    "protected_material_text": ("text:detectProtectedMaterial", "text", _API_VERSION, Category.PROTECTED_MATERIAL_TEXT),
+    "protected_material_code": ("text:detectProtectedMaterialForCode", "code", _PREVIEW, Category.PROTECTED_MATERIAL_CODE),
+}
+"""By check: the route, the name of the text, the version, and what is found."""
 _BROKEN: Final = (ServiceRequestError, ServiceResponseError, IncompleteReadError)
 """The SDK's errors when no answer came, or half of one."""
-_BACKOFF: Final = 0.1
-"""Seconds before a second try that the service did not date."""
-
-_Question: TypeAlias = Callable[[], Awaitable[Verdict]]
 
 
-class AzureContentSafetyClassifier:
-    """Asks the Content Safety resource at *endpoint* (``http`` or ``https``; a slash at its end does not matter) with *key*.
+class AzureContentSafety:
+    """An `Adapter` for the Content Safety resource at *endpoint* (a slash at its end does not matter).
 
-    Each call of `classify` has *timeout* seconds for all its texts, second tries included. At most *concurrency* requests
-    are under way at a time. A request is tried twice at most; the service's ``Retry-After`` is followed if it asks for
-    no more than half of the time, else its refusal counts at once.
+    *credential* is a key, or gives tokens for *scope* (``https://cognitiveservices.azure.com/.default``). *checks* are of
+    ``harms``, ``shields``, ``protected_material_text`` and ``protected_material_code``; *blocklists* are names of lists of
+    the resource, which are searched with the harms.
 
-    One of the questions may fail without the other: then the verdict tells of what was decided, and its ``failures`` of
-    what was not. Only if nothing at all could be decided, `classify` raises ClassifierError.
+    A text of fewer than 110 characters is clear of protected material without asking: the service takes none. An image is
+    ``rejected`` without asking if it is known to be larger or smaller than the service takes.
 
-    A blank text is clean without asking: the service answers 400 to an empty one, and there is nothing in it to judge.
-    An image is ``rejected`` without asking if it is known to be larger or smaller than the service takes.
-
-    No content is logged: the SDK's log of requests is taken out of its pipeline, its log of bodies is off.
+    Nothing is tried twice here, no redirect is followed, and no content is logged: the SDK's retries and its log of
+    requests are taken out of its pipeline, its log of bodies is off.
     """
 
     limit: int | None = _LIMIT
     overlap = 1_000
-    reads_images = True
+    reads_conversation = False
 
-    def __init__(self, name: str, endpoint: str, key: str, timeout: float = 2.0, concurrency: int = 32) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        credential: str | AsyncTokenCredential,
+        *,
+        scope: str | None = None,
+        checks: frozenset[str] = frozenset({"harms", "shields"}),
+        blocklists: tuple[str, ...] = (),
+    ) -> None:
         endpoint = endpoint.rstrip("/")  # the SDK would ask for //contentsafety
-        self.name = name
-        self.identity = f"azure_content_safety:{hashlib.sha256(endpoint.encode()).hexdigest()[:12]}:{_API_VERSION}:0-7"
-        self._timeout = timeout
-        self._places = asyncio.Semaphore(concurrency)
+        self._checks, self._blocklists = checks, blocklists
+        self.reads_images = "harms" in checks
+        told = ("0-7", *sorted(checks), *(f"list={name}" for name in sorted(blocklists)))
+        digest = hashlib.sha256(endpoint.encode()).hexdigest()[:12]
+        self.identity = ":".join(("azure_content_safety", digest, _API_VERSION, *told))
+        self._credential = credential
+        # The SDK sends tokens over TLS only, unless it is told otherwise; an http endpoint is a stand-in on this machine.
+        bears_tokens = not isinstance(credential, str)
+        self._plain: dict[str, Any] = (
+            {"enforce_https": False} if bears_tokens and urlsplit(endpoint).scheme == "http" else {}
+        )
         self._client = ContentSafetyClient(
             endpoint,
-            AzureKeyCredential(key),
+            AzureKeyCredential(credential) if isinstance(credential, str) else credential,
             api_version=_API_VERSION,
-            retry_policy=_SecondTry(patience=timeout / 2),
+            retry_policy=_OnlyTry(),
+            redirect_policy=SansIOHTTPPolicy(),
             http_logging_policy=SansIOHTTPPolicy(),
             logging_enable=False,
+            **({} if scope is None else {"credential_scopes": [scope]}),
         )
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
-        """The four harms, and the attack that a text of this *kind* can be. Of images the harms alone."""
-        return HARMS | {_SHIELDS[kind]} if kind in _SHIELDS else HARMS
+        """The four harms; the attack that a text of this *kind* can be; of completions protected material. As checked."""
+        reported = set(HARMS) if "harms" in self._checks else set[Category]()
+        if kind in _SHIELDS and "shields" in self._checks:
+            reported.add(_SHIELDS[kind])
+        if kind is Kind.COMPLETION:
+            reported |= {category for check, (*_, category) in _MATERIAL.items() if check in self._checks}
+        return frozenset(reported)
 
-    async def classify(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
-        """One verdict for each query, in order. Raises `ClassifierError` if no text could be judged for anything."""
+    def questions(self, queries: Sequence[Query], /) -> Sequence[Question]:
+        """One for each text or image and each check; up to five documents share a question about attacks.
+
+        Raises `ClassifierError` for a text that is longer than the service takes.
+        """
         if any(len(query.text) > _LIMIT for query in queries):
             raise ClassifierError("rejected", "a text is longer than the service takes")
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._judge(query, deadline)) for query in queries]
-        verdicts = [task.result() for task in tasks]
-        reasons = [reason for verdict in verdicts for reason in verdict.failures.values()]
-        if reasons and not any(verdict.severities or verdict.detections for verdict in verdicts):
-            raise ClassifierError(reasons[0])
-        return verdicts
+        return [
+            *(each for position, query in enumerate(queries) for each in self._about(position, query)),
+            *(self._about_documents(queries) if "shields" in self._checks else ()),
+        ]
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        if not isinstance(self._credential, str):
+            await self._credential.close()
 
-    async def _judge(self, query: Query, deadline: float) -> Verdict:
-        if not query.images:
-            return await self._judge_text(query, deadline)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(partial(self._look_at, image), HARMS, deadline)) for image in query.images]
-            if query.text.strip():
-                tasks.append(group.create_task(self._judge_text(query, deadline)))
-        return merge([task.result() for task in tasks])
+    # ------------------------------------------------------------------------------------------------ questions
 
-    async def _judge_text(self, query: Query, deadline: float) -> Verdict:
-        shield = _SHIELDS.get(query.kind)
+    def _about(self, position: int, query: Query) -> Iterator[Question]:
+        if "harms" in self._checks:
+            for image in query.images:
+                yield Question("image:analyze", (position,), HARMS, partial(self._ask, partial(self._look_at, image)))
         if not query.text.strip():
-            return Verdict(dict.fromkeys(HARMS, 0), {} if shield is None else {shield: False})
-        if shield is None:
-            return await self._ask(partial(self._analyse, query), HARMS, deadline)
-        async with asyncio.TaskGroup() as group:
-            analysing = group.create_task(self._ask(partial(self._analyse, query), HARMS, deadline))
-            shielding = group.create_task(self._ask(partial(self._shield, query), {shield}, deadline))
-        harms, attack = analysing.result(), shielding.result()
-        return Verdict(harms.severities, attack.detections, failures={**harms.failures, **attack.failures})
+            return
+        if "harms" in self._checks or self._blocklists:
+            harms = HARMS if "harms" in self._checks else frozenset[Category]()
+            yield Question("text:analyze", (position,), harms, partial(self._ask, partial(self._analyse, query)))
+        if query.kind is Kind.USER_PROMPT and "shields" in self._checks:
+            shield = partial(self._shield_prompt, query.text)
+            yield Question("text:shieldPrompt", (position,), frozenset({Category.JAILBREAK}), partial(self._ask, shield))
+        if query.kind is Kind.COMPLETION:
+            for check in sorted(self._checks & _MATERIAL.keys()):
+                route, *_, category = _MATERIAL[check]
+                detect = partial(self._detect_material, check, query.text)
+                yield Question(route, (position,), frozenset({category}), partial(self._ask, detect))
 
-    async def _ask(self, question: _Question, categories: Collection[Category], deadline: float) -> Verdict:
-        """The answer to *question*; if there is none, a verdict that says why not."""
+    def _about_documents(self, queries: Sequence[Query]) -> Iterator[Question]:
+        batch: list[int] = []
+        for position, query in enumerate(queries):
+            if query.kind is not Kind.DOCUMENT or not query.text.strip():
+                continue
+            together = sum(len(queries[i].text) for i in batch) + len(query.text)
+            if batch and (len(batch) == _DOCUMENTS or together > _LIMIT):
+                yield self._about_batch(batch, queries)
+                batch = []
+            batch.append(position)
+        if batch:
+            yield self._about_batch(batch, queries)
+
+    def _about_batch(self, batch: Sequence[int], queries: Sequence[Query]) -> Question:
+        shield = partial(self._shield_documents, [queries[i].text for i in batch])
+        category = frozenset({Category.INDIRECT_ATTACK})
+        return Question("text:shieldPrompt", tuple(batch), category, partial(self._ask, shield))
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    async def _ask(self, question: Callable[[], Any]) -> Sequence[Verdict]:
+        """The answer to *question*. Raises `ServiceError`, whatever the SDK raises."""
         try:
-            async with asyncio.timeout_at(deadline), self._places:
-                return await question()
-        except ClassifierError as error:
-            reason = error.reason
-        except (TimeoutError, ServiceRequestTimeoutError, ServiceResponseTimeoutError):
-            reason = "timeout"
+            answer: Sequence[Verdict] = await question()
+        except ServiceError:
+            raise
+        except ClientAuthenticationError:
+            raise ServiceError("unauthorized") from None
         except _BROKEN:
-            reason = "unreachable"
+            raise ServiceError("unreachable", again=True) from None
         except Exception:  # noqa: BLE001 - the SDK lets through whatever its reading of an odd answer raises
-            reason = "invalid_answer"
-        return Verdict(failures=dict.fromkeys(categories, reason))
+            raise ServiceError("invalid_answer") from None
+        return answer
 
-    async def _analyse(self, query: Query) -> Verdict:
+    async def _analyse(self, query: Query) -> Sequence[Verdict]:
         options = AnalyzeTextOptions(
-            text=query.text, categories=list(_HARMS), output_type=AnalyzeTextOutputType.EIGHT_SEVERITY_LEVELS
+            text=query.text, categories=list(HARM_NAMES), output_type=AnalyzeTextOutputType.EIGHT_SEVERITY_LEVELS
         )
-        answer = await self._client.analyze_text(options)
-        return _read_harms(answer.get("categoriesAnalysis"))
+        if self._blocklists:
+            options.blocklist_names, options.halt_on_blocklist_hit = list(self._blocklists), False
+        answer = await self._client.analyze_text(options, **self._plain)
+        lists, spans = read_blocklists(answer.get("blocklistsMatch"), self._blocklists, query.text)
+        harms = read_harms(answer.get("categoriesAnalysis")) if "harms" in self._checks else Verdict()
+        return [Verdict(harms.severities, blocklists=lists, spans=spans, failures=harms.failures)]
 
-    async def _look_at(self, image: Image) -> Verdict:
-        if len(image.data) > _IMAGE_BYTES or any(side not in _IMAGE_SIDES for side in _sides(image)):
-            raise ClassifierError("rejected", "an image is larger or smaller than the service takes")
+    async def _look_at(self, image: Image) -> Sequence[Verdict]:
+        if len(image.data) > _IMAGE_BYTES or any(side not in _IMAGE_SIDES for side in sides_of(image)):
+            raise ServiceError("rejected")
         options = AnalyzeImageOptions(
             image=ImageData(content=image.data),
-            categories=list(_HARMS),
+            categories=list(HARM_NAMES),
             output_type=AnalyzeImageOutputType.FOUR_SEVERITY_LEVELS,
         )
-        answer = await self._client.analyze_image(options)
-        return _read_harms(answer.get("categoriesAnalysis"))
+        answer = await self._client.analyze_image(options, **self._plain)
+        return [read_harms(answer.get("categoriesAnalysis"))]
 
-    async def _shield(self, query: Query) -> Verdict:
-        body = {"documents": [query.text]} if query.kind is Kind.DOCUMENT else {"userPrompt": query.text}
-        request = HttpRequest("POST", "/text:shieldPrompt", params={"api-version": _API_VERSION}, json=body)
-        answer = (await self._client.send_request(request)).json()
-        if query.kind is Kind.DOCUMENT:
-            (analysis,) = answer.get("documentsAnalysis") or [None]
-        else:
-            analysis = answer.get("userPromptAnalysis")
-        return _read_attack(_SHIELDS[query.kind], analysis)
+    async def _shield_prompt(self, text: str) -> Sequence[Verdict]:
+        answer = await self._post("text:shieldPrompt", {"userPrompt": text})
+        return [read_attack(Category.JAILBREAK, answer.get("userPromptAnalysis"), "attackDetected")]
 
+    async def _shield_documents(self, texts: Sequence[str]) -> Sequence[Verdict]:
+        answer = await self._post("text:shieldPrompt", {"documents": list(texts)})
+        analyses = list(answer.get("documentsAnalysis") or ())
+        if len(analyses) > len(texts):
+            raise ServiceError("invalid_answer")
+        analyses += [None] * (len(texts) - len(analyses))
+        return [read_attack(Category.INDIRECT_ATTACK, analysis, "attackDetected") for analysis in analyses]
 
-def _sides(image: Image) -> tuple[int, ...]:
-    """Width and height in pixels; nothing where they would have to be looked for."""
-    layout, place = _SIZES.get(image.media_type, (None, 0))
-    if layout is None or len(image.data) < place + layout.size:
-        return ()
-    return layout.unpack_from(image.data, place)
+    async def _detect_material(self, check: str, text: str) -> Sequence[Verdict]:
+        route, name, version, category = _MATERIAL[check]
+        if len(text) < _SHORTEST_MATERIAL:
+            return [Verdict(detections={category: False})]
+        answer = await self._post(route, {name: text}, version)
+        return [read_attack(category, answer.get("protectedMaterialAnalysis"), "detected")]
 
-
-def _read_harms(analysis: Sequence[Mapping[str, Any]] | None) -> Verdict:
-    """What ``categoriesAnalysis`` says. A harm that is absent, or whose severity is none of 0-7, stays undecided."""
-    severities: dict[Category, int] = {}
-    failures = dict.fromkeys(sorted(HARMS), "missing_category")
-    for entry in analysis or ():
-        harm, severity = _HARMS.get(entry["category"]), entry.get("severity")
-        if harm is None:
-            continue
-        if type(severity) is int and 0 <= severity <= _HIGHEST:
-            severities[harm] = max(severity, severities.get(harm, 0))
-            failures.pop(harm, None)
-        else:
-            failures[harm] = "invalid_answer"
-    return Verdict(severities, failures=failures)
+    async def _post(self, route: str, body: Mapping[str, Any], version: str = _API_VERSION) -> Mapping[str, Any]:
+        request = HttpRequest("POST", f"/{route}", params={"api-version": version}, json=body)
+        answer: Mapping[str, Any] = (await self._client.send_request(request, **self._plain)).json()
+        return answer
 
 
-def _read_attack(category: Category, analysis: Mapping[str, Any] | None) -> Verdict:
-    """What one analysis of ``text:shieldPrompt`` says; only true and false decide."""
-    if analysis is None or "attackDetected" not in analysis:
-        return Verdict(failures={category: "missing_category"})
-    detected = analysis["attackDetected"]
-    if not isinstance(detected, bool):
-        return Verdict(failures={category: "invalid_answer"})
-    return Verdict(detections={category: detected})
+class _OnlyTry(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
+    """Takes the place of the SDK's retries, which sleep for as long as the service says. Whoever asks, tries again.
 
-
-class _SecondTry(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Takes the place of the SDK's policy, which tries up to four times and sleeps for as long as the service says.
-
-    Judging a text changes nothing, so a request may be sent again whatever became of the first one. An answer other than
-    200 raises ClassifierError here, before the SDK tries to read it.
+    An answer other than 200 raises ServiceError here, before the SDK tries to read it.
     """
 
-    def __init__(self, patience: float) -> None:
-        super().__init__()
-        self._patience = patience
-
     async def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
-        """Send *request*, and once more if that may help and is worth the wait."""
-        try:
-            response = await self.next.send(request)
-        except _BROKEN:
-            pause = _BACKOFF
-        else:
-            pause = _seconds(response.http_response.headers.get("Retry-After"))
-            if response.http_response.status_code not in _PASSING or not 0 <= pause <= self._patience:
-                return _granted(response)
-        await asyncio.sleep(pause)
-        return _granted(await self.next.send(request))
-
-
-def _granted(
-    response: PipelineResponse[HttpRequest, AsyncHttpResponse],
-) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
-    status = response.http_response.status_code
-    if status == HTTPStatus.OK:
+        """Send *request*."""
+        response = await self.next.send(request)
+        if response.http_response.status_code != HTTPStatus.OK:
+            raise refused(response.http_response.status_code, response.http_response.headers)
         return response
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise ClassifierError("server_error")
-    # A redirect is not followed (text and key would go elsewhere); no other success than 200 is documented.
-    raise ClassifierError(_REFUSALS.get(status, "rejected") if status >= HTTPStatus.BAD_REQUEST else "invalid_answer")
-
-
-def _seconds(retry_after: str | None) -> float:
-    """The pause that a ``Retry-After`` asks for; NaN if it is no number (a date counts on the clocks being right)."""
-    if retry_after is None:
-        return _BACKOFF
-    try:
-        return float(retry_after)
-    except ValueError:
-        return float("nan")

@@ -1,12 +1,12 @@
-"""What a classifier is, and the two things that all of them share: long texts are split, parts are merged."""
+"""What a classifier is, and who is told of what it does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from enum import StrEnum, unique
+from typing import Final, Literal, Protocol, runtime_checkable
 
-from safety_proxy.model import Category, Kind, Query, Span, Verdict
+from safety_proxy.model import Category, Kind, Query, Verdict
 
 
 class Classifier(Protocol):
@@ -22,6 +22,8 @@ class Classifier(Protocol):
     """Characters that two neighbouring parts of a split text share."""
     reads_images: bool
     """Whether it judges the images of a query. Who does not is never asked about a query that has any."""
+    reads_conversation: bool
+    """Whether it judges a text by what was said before. Who does not is never told (`Query.conversation` is empty)."""
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
         """The categories that every verdict on a text of this *kind* tells of."""
@@ -41,58 +43,54 @@ class LocalClassifier(Classifier, Protocol):
         """As `classify`, without waiting."""
 
 
-def split(query: Query, limit: int | None, overlap: int) -> list[Query]:
-    """Cut *query* into parts of at most *limit* characters; neighbours share *overlap* characters.
+@runtime_checkable
+class Remembering(Classifier, Protocol):
+    """A classifier that knows some verdicts without asking for them."""
 
-    The inner edges are marked open, so that a word cut in two is judged in the part that holds it whole.
-    """
-    text = query.text
-    if limit is None or len(text) <= limit:
-        return [query]
-    parts = []
-    start = 0
-    while True:
-        end = min(start + limit, len(text))
-        parts.append(
-            replace(
-                query,
-                text=text[start:end],
-                open_left=query.open_left or start > 0,
-                open_right=query.open_right or end < len(text),
-            )
-        )
-        if end == len(text):
-            return parts
-        start = end - overlap
+    def remembers(self, query: Query, /) -> bool:
+        """Whether it would give a verdict on *query* now at no cost."""
 
 
-def merge(verdicts: Sequence[Verdict], offsets: Iterable[int] = ()) -> Verdict:
-    """The most severe of several verdicts on parts of one text.
+@unique
+class State(StrEnum):
+    """What a circuit breaker does with a call."""
 
-    A category that one part was not judged for becomes a failure of the whole, beside what the other parts say: harm
-    beats failure, and failure beats safe. A blocklist was searched if it was in every part, or if it matched in one.
-    *offsets* are the positions of the parts in the text; spans are moved by them.
-    """
-    if len(verdicts) == 1:
-        return verdicts[0]
-    severities: dict[Category, int] = {}
-    detections: dict[Category, bool] = {}
-    lists: dict[str, bool] = {}
-    failures: dict[Category, str] = {}
-    scores: dict[str, float] = {}
-    for verdict in verdicts:
-        severities |= {c: max(s, severities.get(c, s)) for c, s in verdict.severities.items()}
-        detections |= {c: d or detections.get(c, False) for c, d in verdict.detections.items()}
-        lists |= {n: m or lists.get(n, False) for n, m in verdict.blocklists.items()}
-        failures = {**verdict.failures, **failures}
-        scores |= {n: max(s, scores.get(n, s)) for n, s in verdict.scores.items()}
-    for verdict in verdicts:
-        silent = {c for c in (*severities, *detections) if not verdict.reports(c)}
-        failures = {**dict.fromkeys(silent, "missing_category"), **failures}
-    searched = {n: m for n, m in lists.items() if m or all(n in verdict.blocklists for verdict in verdicts)}
-    spans = [
-        Span(span.start + offset, span.end + offset, span.label, span.weight)
-        for verdict, offset in zip(verdicts, list(offsets) or [0] * len(verdicts), strict=True)
-        for span in verdict.spans
-    ]
-    return Verdict(severities, detections, searched, tuple(spans), failures, scores)
+    CLOSED = "closed"
+    """Lets it through."""
+    OPEN = "open"
+    """Refuses it."""
+    HALF_OPEN = "half_open"
+    """Refuses it, while one that was let through finds out how things are."""
+
+
+class Observer(Protocol):
+    """Told of what classifiers do; counts it. Names are those of the configuration."""
+
+    def classified(self, classifier: str, reason: str | None, seconds: float) -> None:
+        """A call ended after so many seconds; *reason* tells why something stayed undecided, if anything did."""
+
+    def repeated(self, classifier: str, route: str, why: Literal["retry", "hedge"]) -> None:
+        """A question was put again: after a failure, or beside one whose answer is slow in coming."""
+
+    def breaker(self, classifier: str, route: str, state: State) -> None:
+        """A circuit breaker has changed."""
+
+    def looked_up(self, classifier: str, result: Literal["hit", "joined", "miss"], texts: int) -> None:
+        """So many texts had a verdict in the cache, are being judged already, or had to be asked about."""
+
+    def stored(self, entries: int, size: int) -> None:
+        """The cache of this process now has so many entries, and about so many bytes."""
+
+    def fell_back(self, classifier: str, fallback: str, texts: int) -> None:
+        """So many texts that *classifier* left undecided were given to *fallback*."""
+
+    def spared(self, classifier: str, texts: int) -> None:
+        """So many texts were settled by the classifiers before this one in a cascade."""
+
+
+class _Unobserved(Observer):
+    """Counts nothing."""
+
+
+UNOBSERVED: Final[Observer] = _Unobserved()
+"""Nobody is told."""

@@ -12,11 +12,13 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import ahocorasick
 import re2
 
+from safety_proxy.classifiers.blocklist_exceptions import Excepted, Exceptions
 from safety_proxy.errors import ConfigError
 from safety_proxy.model import Category, Kind, Query, Span, Verdict
 from safety_proxy.normalise import Normalised, in_word, joins, normalise, offset_of, trailing_invisible
@@ -52,6 +54,9 @@ class BlocklistClassifier:
     A pattern has RE2's syntax and is searched without regard to case. It meets normalised text: lower case, NFKC, blanks
     single, no line ends. Its ``\b`` and ``\w`` know ASCII letters only, as ever in RE2.
 
+    A match that lies in an exception of its list does not count; exceptions are found as terms are. One that may lie in
+    an exception which an open edge cuts off does not count either: there the text goes on, and who sees it go on knows.
+
     A match that touches an open edge of a query does not count. Spans are those of the first hundred terms
     found of each list, and of the first match of each pattern (finding all could take square time).
 
@@ -62,6 +67,7 @@ class BlocklistClassifier:
     limit: int | None = None
     overlap = 0
     reads_images = False
+    reads_conversation = False
 
     def __init__(self, lists: Sequence[Blocklist], name: str = "blocklist") -> None:
         self.name = name
@@ -69,9 +75,19 @@ class BlocklistClassifier:
         for blocklist_name in self._names:
             if self._names.count(blocklist_name) > 1:
                 raise ConfigError("two blocklists of this name", field=blocklist_name)
-        contents = json.dumps([[blocklist.name, blocklist.terms, blocklist.patterns] for blocklist in lists])
+        contents = json.dumps([[each.name, each.terms, each.patterns, each.exceptions] for each in lists])
         self.identity = f"blocklist:{hashlib.sha256(contents.encode()).hexdigest()}"
         self._automaton = _automaton(lists)
+        self._exceptions = Exceptions(
+            {
+                each.name: frozenset(
+                    spelling
+                    for index, phrase in enumerate(each.exceptions)
+                    for spelling in _spellings(phrase, f"{each.name}.exceptions[{index}]")
+                )
+                for each in lists
+            }
+        )
         self._patterns = [
             (blocklist.name, _compiled(pattern, f"{blocklist.name}.patterns[{index}]"))
             for blocklist in lists
@@ -103,13 +119,26 @@ class BlocklistClassifier:
 
     def _spans(self, query: Query, form: Normalised) -> Iterator[Span]:
         inner = _inner(query, form)
+        excepted = self._exceptions.in_text(
+            form.text,
+            partial(_is_phrase, form.text, query.open_left),
+            open_left=query.open_left,
+            open_right=query.open_right,
+        )
         if self._automaton is not None:
-            yield from self._term_spans(self._automaton.iter(form.text), form, inner, open_left=query.open_left)
+            hits = self._automaton.iter(form.text)
+            yield from self._term_spans(hits, form, inner, excepted, open_left=query.open_left)
         if self._patterns:
-            yield from self._pattern_spans(form, *inner)
+            yield from self._pattern_spans(form, *inner, excepted)
 
     def _term_spans(
-        self, hits: Iterable[tuple[int, _Term]], form: Normalised, inner: tuple[int, int], *, open_left: bool
+        self,
+        hits: Iterable[tuple[int, _Term]],
+        form: Normalised,
+        inner: tuple[int, int],
+        excepted: Excepted,
+        *,
+        open_left: bool,
     ) -> Iterator[Span]:
         counts = dict.fromkeys(self._names, 0)
         for last, term in hits:
@@ -117,28 +146,29 @@ class BlocklistClassifier:
             start, end = last + 1 - term.length, last + 1
             if labels and inner[0] <= start and end <= inner[1] and _whole_words(form.text, start, end, term, open_left):
                 for label in labels:
-                    counts[label] += 1
-                    yield Span(*form.origin(start, end), label)
+                    if not excepted.covers(label, start, end):
+                        counts[label] += 1
+                        yield Span(*form.origin(start, end), label)
 
-    def _pattern_spans(self, form: Normalised, start: int, end: int) -> Iterator[Span]:
+    def _pattern_spans(self, form: Normalised, start: int, end: int, excepted: Excepted) -> Iterator[Span]:
         # RE2 wants UTF-8 and gives offsets in it. Half a surrogate pair has none and goes as a question mark.
         before, within = (text.encode(errors="replace") for text in (form.text[:start], form.text[start:end]))
         encoded = before + within + form.text[end:].encode(errors="replace")
         for label, pattern in self._patterns:
-            match = pattern.search(encoded, len(before), len(before) + len(within))
-            if match is not None:
+            position, limit = len(before), len(before) + len(within)
+            while (match := pattern.search(encoded, position, limit)) is not None:
                 found = len(encoded[: match.start()].decode()), len(encoded[: match.end()].decode())
-                yield Span(*form.origin(*found), label)
+                if not excepted.covers(label, *found):
+                    yield Span(*form.origin(*found), label)
+                    break
+                position = match.end()
 
 
 def _automaton(lists: Sequence[Blocklist]) -> ahocorasick.Automaton | None:
     terms: dict[str, _Term] = {}
     for blocklist in lists:
         for index, term in enumerate(blocklist.terms):
-            # With both spellings, a word of another script is found as it is and among letters of a second one.
-            for spelling in {normalise(term, lookalikes=unmask).text.strip() for unmask in (False, True)}:
-                if not spelling:
-                    raise ConfigError("a blank term", field=f"{blocklist.name}.terms[{index}]")
+            for spelling in _spellings(term, f"{blocklist.name}.terms[{index}]"):
                 entry = terms.setdefault(
                     spelling, _Term(len(spelling), in_word(spelling[0]), _ends_in_word(spelling), set())
                 )
@@ -150,6 +180,14 @@ def _automaton(lists: Sequence[Blocklist]) -> ahocorasick.Automaton | None:
         automaton.add_word(spelling, entry)
     automaton.make_automaton()
     return automaton
+
+
+def _spellings(term: str, field: str) -> set[str]:
+    """With both spellings, a word of another script is found as it is and among letters of a second one."""
+    spellings = {normalise(term, lookalikes=unmask).text.strip() for unmask in (False, True)}
+    if not all(spellings):
+        raise ConfigError("a blank term", field=field)
+    return spellings
 
 
 def _compiled(pattern: str, field: str) -> re2._Regexp:
@@ -194,6 +232,16 @@ def _inner(query: Query, form: Normalised) -> tuple[int, int]:
         while start < end < len(form.text) and joins(form.text[end]):
             end -= 1
     return start, end
+
+
+def _is_phrase(text: str, open_left: bool, start: int, end: int) -> bool:
+    """Whether the stretch begins and ends where words do.
+
+    Beyond the text's end there may be a border, and before its beginning, if that is *open_left*, too.
+    """
+    left, right = in_word(text[start]), _ends_in_word(text[start:end])
+    term = _Term(end - start, left and not (open_left and start == 0), right, set())
+    return _whole_words(text, start, end, term, open_left)
 
 
 def _is_mark(char: str) -> bool:

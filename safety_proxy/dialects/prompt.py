@@ -11,9 +11,12 @@ from safety_proxy.dialects.vocabulary import PROMPT_VOCABULARY, says_something
 from safety_proxy.errors import RequestError
 from safety_proxy.jsontext import as_object, strings, unescape
 from safety_proxy.model import JSON, JSONObject, Kind, PromptText, Query
+from safety_proxy.verdicts import split
 
 SEAM: Final = 200
 """Characters either side of a border between two texts of a conversation that are judged together."""
+_PIECE: Final = 2_000
+"""Longest stretch of a conversation's short texts that is judged as one, in characters."""
 
 _KINDS: Final = {
     "user": Kind.USER_PROMPT,
@@ -160,10 +163,15 @@ def _seams(texts: Sequence[PromptText], joint: str) -> Iterator[PromptText]:
     for text in texts:
         run.append(text)
         if len(text.query.text) > 2 * SEAM and len(run) > 1:
-            yield _seam(run, joint)
+            yield from _pieces(_seam(run, joint))
             run = [text]
     if len(run) > 1:
-        yield _seam(run, joint)
+        yield from _pieces(_seam(run, joint))
+
+
+def _pieces(seam: PromptText) -> Iterator[PromptText]:
+    """A long run in parts at places of its own, so that a conversation that grows changes only the last of them."""
+    return (replace(seam, query=query) for query in split(seam.query, _PIECE, 2 * SEAM))
 
 
 def _seam(run: Sequence[PromptText], joint: str) -> PromptText:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import product
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
 
 from safety_proxy.backend import Backend, open_session
-from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
-from safety_proxy.classifiers.base import Classifier
-from safety_proxy.classifiers.blocklist import Blocklist, BlocklistClassifier
-from safety_proxy.classifiers.embedded import EmbeddedClassifier
-from safety_proxy.classifiers.observed import observed
+from safety_proxy.classifiers.base import Classifier, Observer
 from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
 from safety_proxy.server.accounts import Accounts, show_limits
+from safety_proxy.server.classifiers import build_cache, build_classifiers, dress
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
 from safety_proxy.server.exchange import PROXY, Proxy
@@ -32,13 +30,7 @@ from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
 from safety_proxy.server.proxy import complete
 from safety_proxy.server.shared import Shared, share
 from safety_proxy.settings import Settings
-from safety_proxy.settings_file import (
-    AzureSettings,
-    BackendSettings,
-    BlocklistSettings,
-    ClassifierSettings,
-    EmbeddedSettings,
-)
+from safety_proxy.settings_file import BackendSettings
 from safety_proxy.settings_usage import MetricsKey
 
 _Context = Callable[[web.Application], AsyncIterator[None]]
@@ -57,15 +49,17 @@ def create_app(
     *shared* is what it has in common with other processes, of which it is number *worker*; *clock* tells quotas the time.
     Raises `ConfigError` if a policy cannot be enforced.
     """
-    made = dict(classifiers) if classifiers is not None else build_classifiers(settings.classifiers)
     app = web.Application(middlewares=[measure, identify, translate_errors], client_max_size=settings.limits.body)
     shared = shared or share(settings)
     meters = Meters(shared.ledger.rows[worker])
+    if classifiers is None:
+        classifiers = build_classifiers(settings.classifiers, workers=settings.workers, observer=meters)
+    cache = build_cache(settings.cache, meters)
     app[METRICS_KEY] = Metrics(shared.ledger, meters, shared.quotas, settings.metrics, clock)
     prices = {name: each.price for name, each in settings.deployments.items() if each.price is not None}
-    engines = _engines(settings, {name: observed(each, meters.classified) for name, each in made.items()})
-    app[READINESS] = Readiness(made.values())
-    app.cleanup_ctx.append(_closing(made))
+    engines = _engines(settings, dress(classifiers, settings.classifiers, cache, meters), meters)
+    app[READINESS] = Readiness(classifiers.values())
+    app.cleanup_ctx.append(_closing([*classifiers.values(), *([cache] if cache is not None else [])]))
     app.cleanup_ctx.append(_probing)
     app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock)))
     app.on_shutdown.append(_drain)
@@ -91,29 +85,9 @@ def _add_routes(app: web.Application) -> None:
     app.router.add_get("/metrics", show_metrics, allow_head=False)
 
 
-def build_classifiers(settings: Mapping[str, ClassifierSettings]) -> dict[str, Classifier]:
-    """The classifiers of the configuration, by name."""
-    return {name: _build_classifier(name, each) for name, each in settings.items()}
-
-
-def _build_classifier(name: str, settings: ClassifierSettings) -> Classifier:
-    match settings:
-        case EmbeddedSettings():
-            return EmbeddedClassifier(name)
-        case AzureSettings():
-            return AzureContentSafetyClassifier(
-                name,
-                endpoint=settings.endpoint,
-                key=settings.key.get_secret_value(),
-                timeout=settings.timeout,
-                concurrency=settings.concurrency,
-            )
-        case BlocklistSettings():
-            lists = [Blocklist(each.name, tuple(each.terms), tuple(each.patterns)) for each in settings.lists]
-            return BlocklistClassifier(lists, name)
-
-
-def _engines(settings: Settings, classifiers: Mapping[str, Classifier]) -> dict[tuple[str | None, str | None], Engine]:
+def _engines(
+    settings: Settings, classifiers: Mapping[str, Classifier], observer: Observer
+) -> dict[tuple[str | None, str | None], Engine]:
     """One for each policy of a deployment together with each policy of a key, or with none."""
     of_deployments = {deployment.policy for deployment in settings.deployments.values()}
     of_keys = {None, *(key.policy for key in settings.keys)}
@@ -122,7 +96,9 @@ def _engines(settings: Settings, classifiers: Mapping[str, Classifier]) -> dict[
         policies = [settings.policies[name] for name in dict.fromkeys(names) if name is not None]
         if policies:
             limits = settings.limits
-            engines[names] = Engine(policies, classifiers, judgements=limits.judgements, held_limit=limits.held)
+            engines[names] = Engine(
+                policies, classifiers, judgements=limits.judgements, held_limit=limits.held, observer=observer
+            )
     return engines
 
 
@@ -183,11 +159,15 @@ def _keys(settings: Settings) -> list[Key]:
     ]
 
 
-def _closing(classifiers: Mapping[str, Classifier]) -> _Context:
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+def _closing(closables: Sequence[_Closable]) -> _Context:
     async def closing(_app: web.Application) -> AsyncIterator[None]:
         yield
-        for classifier in classifiers.values():
-            await classifier.close()
+        for each in closables:
+            await each.close()
 
     return closing
 

@@ -7,8 +7,10 @@ completions, `safety_proxy.server.embeddings`.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +66,8 @@ class Call:
     """Of the backend's endpoint."""
     asked: CompletionRequest
     deployment: Deployment
+    tenant: str
+    """Name of the caller's key; empty without one."""
 
 
 async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine | None]:
@@ -77,8 +81,9 @@ async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine 
     request[FACTS].update(deployment=deployment.name, dialect=endpoint.name, stream=asked.stream)
     if deployment.model is not None:
         asked.body["model"] = deployment.model
-    proxy.accounts.open(request, asked, deployment.name, key.name if key is not None else "")
-    return Call(request, proxy, endpoint.path, asked, deployment), proxy.engine(deployment, key)
+    tenant = key.name if key is not None else ""
+    proxy.accounts.open(request, asked, deployment.name, tenant)
+    return Call(request, proxy, endpoint.path, asked, deployment, tenant), proxy.engine(deployment, key)
 
 
 async def read_json(request: web.Request) -> JSON:
@@ -107,19 +112,44 @@ class Exchange(ABC):
         """Judge the prompt, ask the backend, judge the answer."""
         if self._asked.stream:
             self._proxy.load.require_stream()  # before anybody is asked; the stream counts once its head has come
-        judged = await self._engine.moderate_prompt(self._asked.prompt)
+        if self._engine.parallel:
+            return await self._run_in_parallel()
+        decision = await self._judge_prompt()
+        if decision.action is not Action.ALLOW:
+            return await self._refuse(decision)
+        async with self._post() as reply:
+            return await self._pass_on(reply)
+
+    async def _run_in_parallel(self) -> web.StreamResponse:
+        """As `run`, with the backend called while the prompt is being judged.
+
+        Nothing of its reply, be it an error, is looked at before the prompt is allowed; else the call is called off.
+        """
+        reply = _Underway(self._post())
+        try:
+            decision = await self._judge_prompt()
+            if decision.action is Action.ALLOW:
+                return await self._pass_on(await reply.head())
+        finally:
+            await reply.end()
+        return await self._refuse(decision)
+
+    async def _judge_prompt(self) -> Decision:
+        judged = await self._engine.moderate_prompt(self._asked.prompt, self._call.tenant)
         self._decided("prompt", judged.decision)
         if self._engine.annotations:
             self._prompt_results = prompt_results(judged.prompts)
         if judged.decision.action is Action.FILTER:
             self._account.spend(None, 0)
-        if judged.decision.action is not Action.ALLOW:
-            return await self._refuse(judged.decision)
-        backend = self._deployment.backend
+        return judged.decision
+
+    def _post(self) -> AbstractAsyncContextManager[Reply]:
         body = write(self._asked.body)
-        async with backend.post(self._call.path, body, request_id=self._request[REQUEST_ID]) as reply:
-            self._headers.update(reply.headers)
-            return await self._answer(reply)
+        return self._deployment.backend.post(self._call.path, body, request_id=self._request[REQUEST_ID])
+
+    async def _pass_on(self, reply: Reply) -> web.StreamResponse:
+        self._headers.update(reply.headers)
+        return await self._answer(reply)
 
     async def _refuse(self, decision: Decision) -> web.StreamResponse:
         """The prompt was filtered, or could not be judged; the backend is not called."""
@@ -140,6 +170,38 @@ class Exchange(ABC):
         if stage == "prompt":
             words = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
             self._headers["x-safety-proxy-decision"] = words[decisions[0].action]
+
+
+class _Underway:
+    """A call that was begun and may be called off before its reply is looked at.
+
+    The call lives in a task of its own from beginning to end, since what it holds must be let go where it was taken.
+    """
+
+    def __init__(self, call: AbstractAsyncContextManager[Reply]) -> None:
+        self._head: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._over = asyncio.Event()
+        self._task = asyncio.create_task(self._run(call))
+
+    async def head(self) -> Reply:
+        """The reply, once its head has come. Raises `BackendError` if none does."""
+        await asyncio.wait({self._task, self._head}, return_when=asyncio.FIRST_COMPLETED)
+        return self._head.result() if self._head.done() else self._task.result()
+
+    async def end(self) -> None:
+        """Let go of the reply, or call the call off."""
+        self._over.set()
+        if not self._head.done():
+            self._task.cancel()
+        await asyncio.wait({self._task})
+        if not self._task.cancelled():
+            self._task.exception()  # whoever wanted the reply has heard of it
+
+    async def _run(self, call: AbstractAsyncContextManager[Reply]) -> Reply:
+        async with call as reply:
+            self._head.set_result(reply)
+            await self._over.wait()
+        return reply
 
 
 async def read_answer(reply: Reply) -> JSON:

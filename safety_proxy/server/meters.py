@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from safety_proxy.classifiers.base import State
 from safety_proxy.server.ledger import Row
 
 _SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -69,8 +70,46 @@ CLASSIFIER_SECONDS: Final = Metric(
     "safety_proxy_classifier_seconds", "histogram", "Time that a classifier took for a call.", ("classifier",), _SHORT
 )
 CLASSIFIER_ERRORS: Final = Metric(
-    "safety_proxy_classifier_errors", "counter", "Calls of a classifier that gave no verdict.", ("classifier", "reason")
+    "safety_proxy_classifier_errors",
+    "counter",
+    "Calls of a classifier that left something undecided.",
+    ("classifier", "reason"),
 )
+CLASSIFIER_REPEATS: Final = Metric(
+    "safety_proxy_classifier_repeats",
+    "counter",
+    "Requests to a service that were sent again: after a failure (retry), or beside a slow one (hedge).",
+    ("classifier", "route", "why"),
+)
+CLASSIFIER_SPARED: Final = Metric(
+    "safety_proxy_classifier_spared",
+    "counter",
+    "Texts that a classifier was not asked about, because those before it in a cascade had settled them.",
+    ("classifier",),
+)
+CLASSIFIER_FALLBACKS: Final = Metric(
+    "safety_proxy_classifier_fallbacks",
+    "counter",
+    "Texts that a classifier left undecided and that were given to its fallback.",
+    ("classifier", "fallback"),
+)
+BREAKER_OPEN: Final = Metric(
+    "safety_proxy_breaker_open",
+    "gauge",
+    "Worker processes whose circuit breaker for a route of a service is open or half open.",
+    ("classifier", "route"),
+)
+BREAKER_OPENINGS: Final = Metric(
+    "safety_proxy_breaker_openings", "counter", "Times that a circuit breaker has opened.", ("classifier", "route")
+)
+CACHE_LOOKUPS: Final = Metric(
+    "safety_proxy_cache_lookups",
+    "counter",
+    "Texts whose verdict was in the cache (hit), was being asked for already (joined), or had to be asked for (miss).",
+    ("classifier", "result"),
+)
+CACHE_ENTRIES: Final = Metric("safety_proxy_cache_entries", "gauge", "Verdicts that are kept.")
+CACHE_BYTES: Final = Metric("safety_proxy_cache_bytes", "gauge", "About how many bytes they take.")
 OPEN_REQUESTS: Final = Metric("safety_proxy_open_requests", "gauge", "Calls without an open stream that go on.")
 OPEN_STREAMS: Final = Metric("safety_proxy_open_streams", "gauge", "Streams that are open.")
 FIRST_TEXT: Final = Metric(
@@ -97,6 +136,14 @@ METRICS: Final = (
     QUOTA_REFUSALS,
     CLASSIFIER_SECONDS,
     CLASSIFIER_ERRORS,
+    CLASSIFIER_REPEATS,
+    CLASSIFIER_SPARED,
+    CLASSIFIER_FALLBACKS,
+    BREAKER_OPEN,
+    BREAKER_OPENINGS,
+    CACHE_LOOKUPS,
+    CACHE_ENTRIES,
+    CACHE_BYTES,
     OPEN_REQUESTS,
     OPEN_STREAMS,
     FIRST_TEXT,
@@ -106,7 +153,7 @@ METRICS: Final = (
 
 
 class Meters:
-    """Writes the numbers of one process."""
+    """Writes the numbers of one process. To classifiers it is their `Observer`."""
 
     def __init__(self, row: Row) -> None:
         self._row = row
@@ -122,10 +169,37 @@ class Meters:
         self._row.add((metric.name, *labels, "sum"), value)
 
     def classified(self, classifier: str, reason: str | None, seconds: float) -> None:
-        """A classifier was called; *reason* tells why it gave no verdict, if it gave none."""
+        """As `Observer.classified`."""
         self.observe(CLASSIFIER_SECONDS, classifier, value=seconds)
         if reason is not None:
             self.count(CLASSIFIER_ERRORS, classifier, reason if _REASON.fullmatch(reason) else "other")
+
+    def repeated(self, classifier: str, route: str, why: Literal["retry", "hedge"]) -> None:
+        """As `Observer.repeated`."""
+        self.count(CLASSIFIER_REPEATS, classifier, route, why)
+
+    def breaker(self, classifier: str, route: str, state: State) -> None:
+        """As `Observer.breaker`."""
+        self._row.set((BREAKER_OPEN.name, classifier, route), 0 if state is State.CLOSED else 1)
+        if state is State.OPEN:
+            self.count(BREAKER_OPENINGS, classifier, route)
+
+    def looked_up(self, classifier: str, result: Literal["hit", "joined", "miss"], texts: int) -> None:
+        """As `Observer.looked_up`."""
+        self.count(CACHE_LOOKUPS, classifier, result, amount=texts)
+
+    def stored(self, entries: int, size: int) -> None:
+        """As `Observer.stored`."""
+        self._row.set((CACHE_ENTRIES.name,), entries)
+        self._row.set((CACHE_BYTES.name,), size)
+
+    def fell_back(self, classifier: str, fallback: str, texts: int) -> None:
+        """As `Observer.fell_back`."""
+        self.count(CLASSIFIER_FALLBACKS, classifier, fallback, amount=texts)
+
+    def spared(self, classifier: str, texts: int) -> None:
+        """As `Observer.spared`."""
+        self.count(CLASSIFIER_SPARED, classifier, amount=texts)
 
     def loaded(self, requests: int, streams: int) -> None:
         """So many calls and streams are open now."""

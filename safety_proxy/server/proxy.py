@@ -17,6 +17,7 @@ from safety_proxy.errors import BackendError
 from safety_proxy.events import Chunk, Closed, Failure, Finish, Item, Release, Shown
 from safety_proxy.jsontext import as_object
 from safety_proxy.model import Decision, JSONObject
+from safety_proxy.moderation import Background
 from safety_proxy.relay import once
 from safety_proxy.server.accounts import Account
 from safety_proxy.server.azure_api import is_azure_route, route_of
@@ -72,7 +73,8 @@ class _Completion(Exchange):
         answer = await read_answer(reply)
         items = self._dialect.read_answer(answer)
         self._account.spend(as_object(answer).get("usage"), length_of(items))
-        effects = await self._engine.moderate_answer(items, choices=self._asked.prompt.choices)
+        choices, background = self._asked.prompt.choices, self._background()
+        effects = await self._engine.moderate_answer(items, choices=choices, background=background)
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
         return json_response(self._write_answer(as_object(answer), effects), self._headers)
 
@@ -96,7 +98,8 @@ class _Completion(Exchange):
             try:
                 if opening := codec.begin():
                     await response.write(opening)
-                await self._engine.moderate_stream(source, sink, choices=self._asked.prompt.choices)
+                choices, background = self._asked.prompt.choices, self._background()
+                await self._engine.moderate_stream(source, sink, choices=choices, background=background)
                 await response.write_eof()
             except* ConnectionError:
                 self._request[FACTS]["client_left"] = True
@@ -116,6 +119,9 @@ class _Completion(Exchange):
         return response
 
     # ------------------------------------------------------------------------------------------------ shared
+
+    def _background(self) -> Background:
+        return self._engine.background(self._asked.prompt, self._call.tenant)
 
     def _codec(self) -> StreamCodec:
         options = StreamOptions(

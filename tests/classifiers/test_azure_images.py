@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
+from safety_proxy.classifiers.azure import AzureContentSafety
+from safety_proxy.classifiers.remote import Frame, RemoteClassifier
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import HARMS, Category, Image, Kind, Query, Verdict
 from tests.classifiers.azure_emulator import ANALYSE, KEY, LOOK, AzureEmulator
@@ -19,7 +20,7 @@ from tests.pictures import looked_at, picture, png
 HATE, VIOLENCE = Category.HATE, Category.VIOLENCE
 CLEAN = dict.fromkeys(HARMS, 0)
 MIB = 1024 * 1024
-Make = Callable[..., AzureContentSafetyClassifier]
+Make = Callable[..., RemoteClassifier]
 
 
 @pytest.fixture(name="make")
@@ -27,8 +28,9 @@ async def _make(azure: AzureEmulator) -> AsyncIterator[Make]:
     """Makes classifiers for the emulator and closes them."""
     made = []
 
-    def build(*, key: str = KEY, timeout: float = 20.0, concurrency: int = 32) -> AzureContentSafetyClassifier:
-        made.append(AzureContentSafetyClassifier("azure", azure.endpoint, key, timeout, concurrency))
+    def build(*, key: str = KEY, timeout: float = 20.0, concurrency: int = 32) -> RemoteClassifier:
+        adapter = AzureContentSafety(azure.endpoint, key)
+        made.append(RemoteClassifier("azure", adapter, Frame(timeout=timeout, concurrency=concurrency)))
         return made[-1]
 
     yield build
@@ -40,12 +42,12 @@ def query(*images: Image, text: str = "", kind: Kind = Kind.IMAGE) -> Query:
     return Query(text, kind, images=images)
 
 
-async def verdict(classifier: AzureContentSafetyClassifier, asked: Query) -> Verdict:
+async def verdict(classifier: RemoteClassifier, asked: Query) -> Verdict:
     (only,) = await classifier.classify([asked])
     return only
 
 
-async def reason(classifier: AzureContentSafetyClassifier, asked: Query) -> str:
+async def reason(classifier: RemoteClassifier, asked: Query) -> str:
     with pytest.raises(ClassifierError) as failed:
         await classifier.classify([asked])
     return failed.value.reason
@@ -63,7 +65,7 @@ async def test_an_image_goes_as_it_is_and_is_asked_about_once(azure: AzureEmulat
     await verdict(make(), looked_at("a cat"))
 
     [request] = azure.received
-    assert (request.path, request.version) == (LOOK, "2024-09-01")
+    assert (request.path, request.query["api-version"]) == (LOOK, "2024-09-01")
     assert request.body == {
         "image": {"content": base64.b64encode(png("a cat")).decode()},
         "categories": ["Hate", "SelfHarm", "Sexual", "Violence"],
@@ -73,7 +75,7 @@ async def test_an_image_goes_as_it_is_and_is_asked_about_once(azure: AzureEmulat
 
 async def test_of_several_images_the_most_severe_counts_and_none_hides_a_failure(azure: AzureEmulator, make: Make) -> None:
     assert (await verdict(make(), looked_at("naked", "a cat", "slaughter"))).severities[VIOLENCE] == 6
-    azure.fail(LOOK, status=400, times=1)
+    azure.fail_at(LOOK, status=400, times=1)
     found = await verdict(make(concurrency=1), looked_at("a cat", "blood"))
     assert (found.severities[VIOLENCE], found.failures) == (4, dict.fromkeys(HARMS, "rejected"))
 
@@ -141,13 +143,13 @@ async def test_of_all_others_the_service_says_what_they_are(azure: AzureEmulator
     ],
 )
 async def test_each_fault_has_its_reason(azure: AzureEmulator, make: Make, fault: dict[str, object], expected: str) -> None:
-    azure.fail(LOOK, **fault)
+    azure.fail_at(LOOK, **fault)
     assert await reason(make(), looked_at("a cat")) == expected
 
 
 async def test_a_harm_that_is_missing_is_a_failure_and_no_zero(azure: AzureEmulator, make: Make) -> None:
     body = b'{"categoriesAnalysis":[{"category":"Hate","severity":2},{"category":"Sexual","severity":null}]}'
-    azure.fail(LOOK, status=200, body=body, headers={"Content-Type": "application/json"})
+    azure.fail_at(LOOK, status=200, body=body, headers={"Content-Type": "application/json"})
     found = await verdict(make(), looked_at("a cat"))
 
     assert found.severities == {HATE: 2}
@@ -159,14 +161,14 @@ async def test_a_harm_that_is_missing_is_a_failure_and_no_zero(azure: AzureEmula
 
 
 async def test_what_may_pass_is_tried_twice(azure: AzureEmulator, make: Make) -> None:
-    azure.fail(LOOK, status=500, headers={"Retry-After": "0"}, times=1)
+    azure.fail_at(LOOK, status=500, headers={"Retry-After": "0"}, times=1)
 
     assert (await verdict(make(), looked_at("blood"))).severities[VIOLENCE] == 4
     assert azure.paths() == [LOOK, LOOK]
 
 
 async def test_an_image_that_fails_does_not_cost_a_text_its_verdict(azure: AzureEmulator, make: Make) -> None:
-    azure.fail(LOOK, status=400)
+    azure.fail_at(LOOK, status=400)
     image, text = await make().classify([looked_at("a cat"), Query("blood", Kind.MESSAGE)])
 
     assert (image.severities, image.failures) == ({}, dict.fromkeys(HARMS, "rejected"))
@@ -184,7 +186,7 @@ async def test_images_and_texts_share_places_and_deadline(azure: AzureEmulator, 
     assert azure.most_waiting == 2
     assert sorted(azure.paths()) == [LOOK, LOOK, LOOK, ANALYSE]
 
-    azure.fail(LOOK)
+    azure.fail_at(LOOK)
     assert await reason(make(timeout=0.2), looked_at("a", "b")) == "timeout"
     await azure.abandoned.wait()
 
@@ -194,7 +196,7 @@ async def test_neither_an_image_nor_the_key_is_logged_or_in_an_error(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger("azure").setLevel(logging.DEBUG)
-    azure.fail(LOOK, status=400, body=b'{"error":{"code":"InvalidRequestBody","message":"a cat"}}')
+    azure.fail_at(LOOK, status=400, body=b'{"error":{"code":"InvalidRequestBody","message":"a cat"}}')
     with pytest.raises(ClassifierError) as failed:
         await make().classify([looked_at("a cat")])
     told = caplog.text + str(failed.value) + "".join(traceback.format_exception_only(failed.value))

@@ -340,3 +340,64 @@ class TestSpeed:
             return time.process_time() - begun
 
         assert seconds(200) < 0.05 + 30 * min(seconds(20) for _ in range(3))
+
+
+class TestExceptions:
+    """A match in an exception of its list does not count; what an edge cuts off may be one."""
+
+    def found(self, text: str, *, open_left: bool = False, open_right: bool = False) -> list[str]:
+        lists = [
+            Blocklist("a", ("killer", "naïve"), (r"sk\w+",), exceptions=("Killer App", "serial killer app", "skull island")),
+            Blocklist("b", ("killer",)),
+        ]
+        query = Query(text, Kind.COMPLETION, open_left, open_right)
+        (verdict,) = BlocklistClassifier(lists).classify_now([query])
+        return [f"{span.label}:{text[span.start : span.end]}" for span in verdict.spans]
+
+    def test_a_term_in_an_exception_does_not_count_for_its_list(self) -> None:
+        assert self.found("the killer app") == ["b:killer"]
+        assert self.found("the KILLER \n App") == ["b:KILLER"]
+        assert self.found("the killer") == ["a:killer", "b:killer"]
+
+    def test_an_exception_is_found_as_whole_words(self) -> None:
+        assert self.found("the killer apple") == ["a:killer", "b:killer"]
+
+    def test_another_match_of_the_text_counts(self) -> None:
+        assert self.found("a killer app, a killer") == ["b:killer", "a:killer", "b:killer"]
+
+    def test_the_next_match_of_a_pattern_is_looked_at(self) -> None:
+        assert self.found("skull island") == []
+        assert self.found("skull island skull island ski") == ["a:ski"]
+
+    def test_what_an_open_edge_cuts_off_may_be_an_exception(self) -> None:
+        assert self.found("a killer a", open_right=True) == ["b:killer"]
+        assert self.found("ial killer app or", open_left=True) == ["b:killer"]
+        assert self.found("a killer a") == ["a:killer", "b:killer"]
+        assert self.found("a killer in", open_right=True) == ["a:killer", "b:killer"]
+        assert self.found("ial killer inn", open_left=True) == ["a:killer", "b:killer"]
+
+    def test_blank_exceptions_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"a\.exceptions\[1\]"):
+            BlocklistClassifier([Blocklist("a", ("x",), exceptions=("x y", " "))])
+
+    def test_exceptions_are_part_of_the_identity(self) -> None:
+        plain, excepting = Blocklist("a", ("x",)), Blocklist("a", ("x",), exceptions=("x y",))
+        assert BlocklistClassifier([plain]).identity != BlocklistClassifier([excepting]).identity
+
+    @given(st.lists(st.sampled_from(["killer", "app", "serial", "the", "apple"]), max_size=12), st.data())
+    def test_windows_that_overlap_by_the_longest_phrase_find_what_the_whole_text_holds(
+        self, words: list[str], data: st.DataObject
+    ) -> None:
+        text = " ".join(words)
+        longest = len("serial killer app")
+        cut = data.draw(st.integers(0, len(text)))
+        context = max(0, cut - 2 * longest)
+        whole = set(self.positions(text, 0))
+        first = self.positions(text[:cut], 0, open_right=cut < len(text))
+        second = self.positions(text[context:], context, open_left=context > 0)
+        assert whole == {*first, *second}
+
+    def positions(self, text: str, offset: int, *, open_left: bool = False, open_right: bool = False) -> list[int]:
+        classifier = BlocklistClassifier([Blocklist("a", ("killer",), exceptions=("killer app", "serial killer app"))])
+        (verdict,) = classifier.classify_now([Query(text, Kind.COMPLETION, open_left, open_right)])
+        return [span.start + offset for span in verdict.spans]

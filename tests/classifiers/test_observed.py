@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from safety_proxy.classifiers.base import LocalClassifier
+from safety_proxy.classifiers.base import LocalClassifier, Observer
 from safety_proxy.classifiers.observed import observed
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import Category, Kind, Query, Verdict
@@ -28,13 +28,13 @@ class Broken(Local):
         raise ZeroDivisionError
 
 
-class Told:
+class Told(Observer):
     def __init__(self) -> None:
         self.calls: list[tuple[str, str | None]] = []
 
-    def __call__(self, name: str, reason: str | None, seconds: float) -> None:
+    def classified(self, classifier: str, reason: str | None, seconds: float) -> None:
         assert seconds >= 0
-        self.calls.append((name, reason))
+        self.calls.append((classifier, reason))
 
 
 async def test_verdicts_and_properties_are_those_of_the_classifier() -> None:

@@ -166,6 +166,16 @@ def test_a_seam_is_history_if_all_of_it_is() -> None:
     assert [seam.history for seam in seams([*old, *new])] == [False, False]
 
 
+def test_a_conversation_that_grows_changes_only_its_last_seams() -> None:
+    """So that verdicts on the others, which are kept, need not be asked for again."""
+    turns = [("user" if i % 2 else "assistant", f"this is turn number {i}, and it is rather short. ") for i in range(120)]
+    before: set[str] = set()
+    for length in range(2, len(turns) + 1):
+        now = set(seam_texts(*turns[:length]))
+        assert len(now - before) <= 4  # one with nothing and one with a space between, and each may have begun a new one
+        before = now
+
+
 def test_only_what_is_spoken_has_seams() -> None:
     texts = [*laid_out("a", "f", "user"), *spoken("b", "f", "user"), *laid_out("c", "f", "user")]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import ALLOWED, HARMS, Action, Annotation, Category, Decision, Kind, Verdict
-from safety_proxy.policy import Blocklist, Outcome, Rule, Rules, annotating, applies, decide, strictest
+from safety_proxy.policy import Blocklist, Rules, annotating, decide, strictest
+from safety_proxy.rule import Outcome, Rule, applies
 
 NAMES = ("a", "b", "c")
 LISTS = ("brands", "rivals")

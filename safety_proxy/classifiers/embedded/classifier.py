@@ -36,6 +36,7 @@ class EmbeddedClassifier:
     limit: int | None = None
     overlap: int = 0
     reads_images = False
+    reads_conversation = False
 
     def __init__(self, name: str = "embedded", model: Model | None = None) -> None:
         self.name = name
