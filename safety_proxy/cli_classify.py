@@ -11,6 +11,7 @@ from typing import Final, TextIO, TypeVar
 import click
 import orjson
 
+from safety_proxy.assembly import build_classifier
 from safety_proxy.classifiers.base import Classifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
 from safety_proxy.documents import Document, read, validate
@@ -18,7 +19,6 @@ from safety_proxy.errors import ClassifierError, ConfigError
 from safety_proxy.inquiry import forms_of, together
 from safety_proxy.model import JSON, Category, JSONObject, Kind, Query, Severity, Verdict
 from safety_proxy.readings import readings
-from safety_proxy.server.classifiers import build_classifier
 from safety_proxy.settings_file import FileShape, expand
 
 _UNWRITTEN: Final[JSONObject] = {
@@ -126,7 +126,9 @@ async def _ask(classifier: Classifier, query: Query, *, explain: bool) -> Verdic
     if explain and isinstance(classifier, EmbeddedClassifier):
         return classifier.explain(query)
     forms = forms_of(query, readings(query.text), classifier)
-    outcome = together(forms, iter(await classifier.classify([part for form in forms for part in form.parts])), classifier.overlap)
+    outcome = together(
+        forms, iter(await classifier.classify([part for form in forms for part in form.parts])), classifier.overlap
+    )
     if isinstance(outcome, ClassifierError):
         raise outcome
     return outcome

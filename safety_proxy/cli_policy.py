@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +14,14 @@ import click
 import orjson
 
 from safety_proxy import policy_file
-from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
+from safety_proxy.assembly import build_classifier
 from safety_proxy.classifiers.base import Classifier
-from safety_proxy.classifiers.blocklist import BlocklistClassifier
-from safety_proxy.classifiers.embedded import EmbeddedClassifier
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ConfigError
 from safety_proxy.jsontext import as_object
-from safety_proxy.model import JSON, Category, Kind
+from safety_proxy.model import JSON, Category, JSONObject, Kind
 from safety_proxy.policy import Policy, Reports
+from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import FileShape, expand
 from safety_proxy.yaml import Place
 
@@ -176,41 +174,62 @@ def _near(path: Path) -> Path:
 
 # --------------------------------------------------------------------------------------------------------- classifiers
 
-_NOBODY: Final = "https://localhost"
-"""Stands where an endpoint must; it is never asked."""
-
-_MAKE: Final[Mapping[str, Callable[[], Classifier]]] = {
-    "embedded": EmbeddedClassifier,
-    "azure_content_safety": lambda: AzureContentSafetyClassifier("azure_content_safety", _NOBODY, "none"),
-    "blocklist": lambda: BlocklistClassifier([]),
+_NOBODY: Final[JSONObject] = {"url": "https://localhost", "model": "granite-guardian-3.3"}
+"""Stands where a server and its model must; nobody is asked."""
+_COMPLETE: Final[Mapping[str, JSONObject]] = {
+    "embedded": {},
+    "blocklist": {"lists": [{"name": "any", "terms": ["any"]}]},
+    "azure_content_safety": {
+        "endpoint": "https://localhost",
+        "key": "none",
+        "checks": ["harms", "shields", "protected_material_text", "protected_material_code"],
+    },
+    "openai_moderation": {},
+    "llama_guard": _NOBODY,
+    "prompt_guard": _NOBODY,
+    "qwen3_guard": _NOBODY,
+    "shield_gemma": _NOBODY,
+    "granite_guardian": _NOBODY,
+    "http": {"url": "https://localhost"},
 }
-"""How to get a classifier of each type that is good enough to tell what it reports."""
+"""What an entry of each type needs at least to tell what it reports."""
+_TELLING: Final = frozenset({"reports", "hazards", "checks", "images", "variant", "version", "model"})
+"""The keys of an entry that say what it reports."""
 
 
 def _reports(config: Document) -> dict[str, Reports]:
     """What the built-in classifiers and those of the configuration report, by name.
 
-    Only names and types count, so variables and secrets need not be there. Raises `ConfigError` for an unknown type.
+    Only what says so counts, so variables and secrets need not be there. Raises `ConfigError` for an unknown type, and for
+    what is wrong with what counts.
     """
-    types = {name: name for name in ("embedded", "azure_content_safety")}
+    entries: dict[str, JSONObject] = {name: {"type": name} for name in ("embedded", "azure_content_safety")}
     for name, written in as_object(config.content.get("classifiers")).items():
         place: Place = ("classifiers", name, "type")
-        found = as_object(written).get("type")
-        if found not in _MAKE:
-            raise config.error(f"must be one of: {', '.join(_MAKE)}", place)
-        types[name] = str(found)
-
-    return {name: partial(_report, type_) for name, type_ in types.items()}
+        if as_object(written).get("type") not in _COMPLETE:
+            raise config.error(f"must be one of: {', '.join(_COMPLETE)}", place)
+        entries[name] = as_object(written)
+    return {name: _Reporter(name, _settings(config, name, entry)) for name, entry in entries.items()}
 
 
-def _report(type_: str, kind: Kind) -> frozenset[Category]:
-    return _made(type_).reports(kind)
+def _settings(config: Document, name: str, written: JSONObject) -> ClassifierSettings:
+    """Settings that are good enough to tell what the classifier reports."""
+    told = {key: value for key, value in written.items() if key in _TELLING and "${" not in str(value)}
+    entry: JSONObject = {"type": written["type"], **_COMPLETE[str(written["type"])], **told}
+    return validate(FileShape, Document(config.file, {"classifiers": {name: entry}}, config.lines)).classifiers[name]
 
 
-@cache
-def _made(type_: str) -> Classifier:
-    """Made when it is first asked for, since the embedded one takes time to load."""
-    return _MAKE[type_]()
+class _Reporter:
+    """Tells what a classifier reports; makes it when it is first asked, since the embedded one takes time to load."""
+
+    def __init__(self, name: str, settings: ClassifierSettings) -> None:
+        self._name, self._settings = name, settings
+        self._made: Classifier | None = None
+
+    def __call__(self, kind: Kind) -> frozenset[Category]:
+        if self._made is None:
+            self._made = build_classifier(self._name, self._settings)
+        return self._made.reports(kind)
 
 
 # ---------------------------------------------------------------------------------------------------------------- YAML

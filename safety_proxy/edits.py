@@ -5,7 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from re import Match, Pattern
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+
+class Edges(NamedTuple):
+    """Whether a text goes on beyond its first and its last character."""
+
+    left: bool = False
+    right: bool = False
+
+
+WHOLE: Final = Edges()
+"""Those of a text that does not go on."""
 
 
 class Piece(NamedTuple):
@@ -75,10 +86,12 @@ def _back(stage: Stage, start: int, end: int) -> tuple[int, int]:
     )
 
 
-def substituted(pattern: Pattern[str], by: Callable[[Match[str]], str], text: str) -> tuple[str, Stage]:
+def substituted(
+    pattern: Pattern[str], by: Callable[[Match[str]], str], text: str, *, aligned: bool = False
+) -> tuple[str, Stage]:
     """*text* with each match of *pattern* replaced by what *by* makes of it, and the stage that it was.
 
-    A match that stays as it is, or keeps its length, is taken as replaced one for one.
+    If *aligned*, a match that keeps its length is replaced one character for one.
     """
     draft = Draft()
     end = 0
@@ -89,7 +102,7 @@ def substituted(pattern: Pattern[str], by: Callable[[Match[str]], str], text: st
             continue
         changed = True
         draft.keep(text[end : match.start()])
-        if len(new) == len(match[0]):
+        if aligned and len(new) == len(match[0]):
             draft.keep(new)
         else:
             draft.replace(new, len(match[0]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Final
 
 import structlog
@@ -141,11 +140,10 @@ class PromptModerator(Moderator):
         ]
         before = before_texts(texts, self._conversation)
         texts += seams(texts)
+        before += [()] * (len(texts) - len(before))
         if not texts:
             return PromptDecision(ALLOWED, dict.fromkeys(range(prompt.prompts), ALLOWED))
-        queries = [
-            replace(text.query, conversation=said, tenant=tenant) for text, said in zip_longest(texts, before, fillvalue=())
-        ]
+        queries = [replace(text.query, conversation=said, tenant=tenant) for text, said in zip(texts, before, strict=True)]
         inquiry = await self._inquire(queries)
         self._count(inquiry, len(queries))
         await self._ask_all(inquiry)

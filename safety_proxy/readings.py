@@ -1,11 +1,11 @@
 """How else a text may be read: by people who see through a disguise, and by models that decode what they are given.
 
-`readings` gives the texts that have to be judged beside the text itself. They are few and no longer than the text allows:
+`readings` gives the texts that have to be judged beside the text itself:
 
-1. *plain*: letters as they are, without what hides or replaces them (`safety_proxy.lettering`);
+1. *plain*: letters as they are, without what hides or replaces them (`safety_proxy.lettering`, `safety_proxy.escapes`);
 2. *spelled*: words as they are meant (`safety_proxy.spelling`);
 3. *decoded*: payloads in place of their codes (`safety_proxy.payloads`), up to three deep, then read as 1 and 2;
-4. *rotated*: ROT13; 5. *reversed*: from its end - where words of English come out that were none before.
+4. *rotated*, ROT13, and 5. *reversed*, from its end: where words of English come out that were none (`safety_proxy.words`).
 
 Each costs a call of every classifier, so ordinary text must have none. What they are depends on the text and on its edges
 alone, and takes linear time.
@@ -13,44 +13,31 @@ alone, and takes linear time.
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
-from safety_proxy import lettering, payloads, spelling
-from safety_proxy.edits import Stage, origin
+from safety_proxy import escapes, lettering, payloads, spelling, words
+from safety_proxy.edits import Edges, Stage, origin
 
 MOST: Final = 5
 """Readings of a text."""
-GROWTH: Final = 3
-"""No reading has more than so many times the characters of its text."""
+GROWTH: Final = 1
+"""No reading has more than so many times the characters of its text; so all together have at most five times as many."""
+_SIGN: Final = re.compile(r"[0-9@$!]")
+"""What most prose has none of, but leet and digits of bytes have."""
 _DEEP: Final = 3
+"""Codes within codes that are decoded."""
 
-_WORDS: Final = re.compile(r"(?<![\w+/=.-])[a-z]{3,12}(?![\w+/=])")
-_COMMON: Final = frozenset(
-    """
-    about after again all also and another any anyone are around attack away back bad because been before being best better
-    blood body bomb both boy break bring build building burn but call can child children city come could country day dead death
-    destroy did die does down drug each easy else end enemy even every everyone everything explosive family father feel fight
-    find fire first for force friend from fuck get girl give going good great group gun had hand hang hard harm has hate have
-    head help her here hide high him his home hope house how human hurt idea into its jew just keep kill killed killer kids
-    kind knife know land last late learn leave left let life like line little live long look lost love made make making man
-    many may mean meet men might mind money more most mother much murder must muslim name need never new night not nothing now
-    nude off old once one only open order other our out over own pain part people person place plan play poison police power
-    prison problem public put question rape read ready real really right room run same save say school secret see seem self
-    send sex she shoot should show shut side sleep some someone something soon start state steal step still stop story street
-    stupid such suicide sure system take talk teach tell than that the their them then there these they thing think this those
-    thought three through time today together told tonight too top towards town try two under until use used very violence
-    virus wait want war was watch water way weapon week well went were what when where which while white who whole why will
-    wish with without woman women word work world would write wrong year yes you young your yourself
-    """.split()  # noqa: SIM905 - a list of words is read more easily so
-)
-"""Common words of English, and some that harm is told with."""
-_ENOUGH: Final = 2
-"""Different words that must come out; one may be chance."""
+_Told = TypeVar("_Told")
+
+
+class _Made(NamedTuple):
+    """A text, and how it was made of the one that was sent."""
+
+    text: str
+    stages: tuple[Stage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,79 +50,77 @@ class Reading:
     open_right: bool
     """It goes on after its last character."""
     _stages: tuple[Stage, ...] = field(repr=False)
-    _mirror: int | None = field(default=None, repr=False)
-    """Length of the text, if it is read from its end."""
+    _is_reversed: bool = field(default=False, repr=False)
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Where the characters from *start* to *end* (half-open, not empty) of the reading stand in the text.
 
         What was decoded together has its origin together.
         """
-        if self._mirror is not None:
-            return self._mirror - end, self._mirror - start
+        if self._is_reversed:
+            start, end = len(self.text) - end, len(self.text) - start
         return origin(self._stages, start, end)
 
 
 def readings(text: str, *, open_left: bool = False, open_right: bool = False) -> tuple[Reading, ...]:
     """The readings of *text* beside itself: at most `MOST`, all different, each at most `GROWTH` times as long.
 
-    The edges say whether the text goes on beyond them. Never raises.
+    Mostly there is none. The edges say whether the text goes on beyond them. Any string will do: never raises.
     """
+    parts = text.split()
+    if _is_ordinary(text, parts):
+        return ()
     found: dict[str, Reading] = {}
-    for other, stages in _unfolded(text, open_left):
-        if other != text and other and len(other) <= GROWTH * len(text):
-            found.setdefault(other, Reading(other, open_left, open_right, stages))
-    words = set(_WORDS.findall(text.lower()))
-    if len((words & _rotated_words()) - _COMMON) >= _ENOUGH:
-        other = codecs.encode(text, "rot13")
-        found.setdefault(other, Reading(other, open_left, open_right, ()))
-    if len((words & _reversed_words()) - _COMMON) >= _ENOUGH:
-        other = text[::-1]
-        found.setdefault(other, Reading(other, open_right, open_left, (), len(text)))
-    found.pop(text, None)
-    return tuple(found.values())[:MOST]
+    for reading in _all(text, Edges(open_left, open_right)):
+        if reading.text != text and 0 < len(reading.text) <= GROWTH * len(text):
+            found.setdefault(reading.text, reading)
+    return tuple(found.values())
 
 
-def _unfolded(text: str, open_left: bool) -> Iterator[tuple[str, tuple[Stage, ...]]]:
-    """The plain, the spelled and the decoded reading, as far as each adds something."""
-    plain, stages = _plain(text, ())
-    if stages:
-        yield plain, stages
-    spelled, spelt = _spelled(plain, stages)
-    if spelt != stages:
-        yield spelled, spelt
-    decoded, unpacked = text, tuple[Stage, ...]()
+def _is_ordinary(text: str, parts: list[str]) -> bool:
+    """Whether *text*, which blanks part into *parts*, has no other reading for sure. Much quicker than to look for them."""
+    return not (
+        lettering.may_be_disguised(text)
+        or escapes.may_hold_any(text)
+        or (_SIGN.search(text) is not None and (spelling.may_be_leet(text) or payloads.may_hold_digits(text)))
+        or spelling.may_be_apart(text, list(map(len, parts)))
+        or spelling.may_be_drawn_out(text)
+        or payloads.may_hold_base64(text, parts)
+        or words.may_be_cipher(parts)
+    )
+
+
+def _all(text: str, edges: Edges) -> Iterator[Reading]:
+    """The readings in order; some may be the same as others, or as the text."""
+    plain = _plain(_Made(text, ()), edges)
+    yield Reading(plain.text, *edges, plain.stages)
+    spelled = _taken(spelling.STEPS, plain, edges)
+    yield Reading(spelled.text, *edges, spelled.stages)
+    decoded = plain
     for _ in range(_DEEP):
-        before = unpacked
-        for step in payloads.STEPS:
-            decoded, stage = step(decoded, open_left)
-            unpacked += (stage,) if stage else ()
-        if unpacked == before:
+        before = decoded
+        decoded = _taken(payloads.STEPS, before, edges.left)
+        if decoded == before:
             break
-    if unpacked:
-        decoded, unpacked = _plain(decoded, unpacked)
-        yield _spelled(decoded, unpacked)
+    if decoded != plain:
+        decoded = _taken(spelling.STEPS, _plain(decoded, edges), edges)
+        yield Reading(decoded.text, *edges, decoded.stages)
+    if words.is_rotated(plain.text):
+        yield Reading(words.rotated(plain.text), *edges, plain.stages)
+    if words.is_reversed(plain.text):
+        yield Reading(plain.text[::-1], edges.right, edges.left, plain.stages, _is_reversed=True)
 
 
-def _plain(text: str, stages: tuple[Stage, ...]) -> tuple[str, tuple[Stage, ...]]:
-    for step in (*(() if text.isascii() else lettering.STEPS), lettering.decoded):
-        text, stage = step(text)
+def _plain(made: _Made, edges: Edges) -> _Made:
+    if lettering.may_be_disguised(made.text):
+        made = _taken(lettering.STEPS, made, edges)
+    return _taken((escapes.decoded,), made, edges) if escapes.may_hold_any(made.text) else made
+
+
+def _taken(steps: Iterable[Callable[[str, _Told], tuple[str, Stage]]], made: _Made, told: _Told) -> _Made:
+    """What all *steps* make of it, which are *told* of the edges."""
+    text, stages = made
+    for step in steps:
+        text, stage = step(text, told)
         stages += (stage,) if stage else ()
-    return text, stages
-
-
-def _spelled(text: str, stages: tuple[Stage, ...]) -> tuple[str, tuple[Stage, ...]]:
-    for step in spelling.STEPS:
-        text, stage = step(text)
-        stages += (stage,) if stage else ()
-    return text, stages
-
-
-@lru_cache(maxsize=1)
-def _rotated_words() -> frozenset[str]:
-    return frozenset(codecs.encode(word, "rot13") for word in _COMMON)
-
-
-@lru_cache(maxsize=1)
-def _reversed_words() -> frozenset[str]:
-    return frozenset(word[::-1] for word in _COMMON)
+    return _Made(text, stages)

@@ -74,13 +74,7 @@ class Rule:
         said = [each for each in (self._said(outcomes[name]) for name in names) if each != (None, None)]
         if not said:
             return None, "missing_category"
-        match self.combine:
-            case "any":
-                value, reason = _most_severe(said)
-            case "all":
-                value, reason = self._least_severe(said)
-            case "first_decisive":
-                value, reason = self._first_decisive(said)
+        value, reason = self._combined(said)
         if value is None:
             return None, reason
         filtered = self.block and value >= (self.threshold if self.category in HARMS else 1)
@@ -100,6 +94,15 @@ class Rule:
         return None
 
     # ------------------------------------------------------------------------------------------------ combining
+
+    def _combined(self, said: Sequence[_Said]) -> _Said:
+        match self.combine:
+            case "any":
+                return _most_severe(said)
+            case "all":
+                return self._least_severe(said)
+            case "first_decisive":
+                return self._first_decisive(said)
 
     def _said(self, outcome: Outcome) -> _Said:
         if isinstance(outcome, ClassifierError):

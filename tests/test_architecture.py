@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -20,6 +21,12 @@ TOOLS = Path(sys.executable).parent
 LONGEST = 400
 """Lines of a source file: above 300 it should be taken apart, above 400 it must be."""
 
+OWN_TASKS: Final = {
+    "classifiers/remote.py",  # two requests race, and the error of one must not cancel the other as a group's would
+    "server/exchange.py",  # a call to the backend, begun before it is known whether anybody may see its answer
+}
+"""Where a task has an owner that ends it and waits for its end, in place of a group. (`classifiers/flights.py` has one that
+outlives who began it, as long as others wait for it.)"""
 TESTED_ELSEWHERE: Mapping[str, str] = {
     "__init__.py": "packages hold no logic of their own; the table of dialects is tested through the routes",
     "events.py": "declarations only; what they mean is tested with the filter that speaks in them",
@@ -148,8 +155,9 @@ def test_no_source_file_is_too_long_to_be_read(source: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(PACKAGE)))
 def test_no_task_is_started_outside_a_task_group(source: Path) -> None:
-    """A task that nobody waits for outlives its request, and its exception is lost."""
-    assert not {"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"} & set(names_used(source))
+    """A task that nobody waits for outlives its request, and its exception is lost. Who starts one sees it end."""
+    started = {"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"} & set(names_used(source))
+    assert not started or source.relative_to(PACKAGE).as_posix() in OWN_TASKS
 
 
 def test_every_source_file_has_a_test_file_of_its_name() -> None:

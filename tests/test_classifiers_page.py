@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from safety_proxy.assembly import build_classifier
 from safety_proxy.classifiers.hazards import GRANITE_GUARDIAN, LLAMA_GUARD, OPENAI, QWEN3_GUARD, SHIELD_GEMMA, Hazards
 from safety_proxy.documents import parse, validate
 from safety_proxy.errors import ClassifierError
-from safety_proxy.server.classifiers import build_classifier
 from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import FileShape, expand
 
@@ -27,7 +27,7 @@ TABLES = {
 
 
 def classifiers(example: str) -> dict[str, ClassifierSettings]:
-    environ = {name: "https://h" for name in re.findall(r"\$\{([A-Z_]+)\}", example)}
+    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_]+)\}", example), "https://h")
     return validate(FileShape, expand(parse(example, "page"), environ)).classifiers
 
 

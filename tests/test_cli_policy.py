@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safety_proxy import cli_policy, policy_file
 from safety_proxy.cli import main
 from safety_proxy.documents import parse, read
-from safety_proxy.model import JSON, JSONObject
+from safety_proxy.model import JSON, Category, JSONObject, Kind
+from safety_proxy.settings_classifiers import _SHAPES
 
 MINIMAL = "version: 1\nname: {name}\n"
 SHIPPED = policy_file.shipped()
@@ -155,11 +156,35 @@ def test_that_there_is_no_policy_at_all_is_an_error(here: Path, monkeypatch: pyt
     assert (outcome.exit_code, outcome.stderr) == (2, "error: no policy found\n")
 
 
-def test_what_a_type_reports_is_what_its_classifier_says() -> None:
+def test_every_type_of_classifier_can_be_asked_what_it_reports(here: Path) -> None:
     """So that `check` and the server agree: both ask the same classes."""
-    assert set(cli_policy._MAKE) == {"embedded", "azure_content_safety", "blocklist"}
-    for type_, make in cli_policy._MAKE.items():
-        assert type_ in make().identity
+    assert set(cli_policy._COMPLETE) == set(_SHAPES)
+    entries = "".join(f"  {name}: {{type: {name}}}\n" for name in _SHAPES if name != "http")
+    write(here / "proxy.yaml", f"classifiers:\n{entries}  http: {{type: http, reports: [hate], key: '${{NOT_SET}}'}}\n")
+    reports = cli_policy._reports(read(here / "proxy.yaml"))
+    assert {name for name, each in reports.items() if Category.HATE in each(Kind.USER_PROMPT)} == set(_SHAPES) - {
+        "blocklist",
+        "prompt_guard",
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule", "works"),
+    [
+        ("{type: http, reports: [hate]}", "hate: {block_at: low}", True),
+        ("{type: http, reports: [sexual]}", "hate: {block_at: low}", False),
+        ("{type: llama_guard, url: '${URL}', model: '${MODEL}', hazards: {S10: []}}", "hate: {block_at: low}", False),
+        ("{type: azure_content_safety}", "hate: {block_at: low}", True),
+        ("{type: azure_content_safety, checks: [shields]}", "hate: {block_at: low}", False),
+    ],
+)
+def test_what_is_configured_decides_what_can_be_enforced(here: Path, entry: str, rule: str, works: bool) -> None:
+    write(here / "proxy.yaml", f"classifiers: {{own: {entry}}}\n")
+    policy = f"classifiers: [own]\ndefaults: off\ninput: {{{rule}}}\noutput: {{blocklists: [{{name: x, terms: [y]}}]}}\n"
+    write(here / "p.yaml", MINIMAL.format(name="p") + policy)
+    outcome = run("check", "p.yaml", "--config", "proxy.yaml")
+    assert outcome.exit_code == (0 if works else 2)
+    assert works or "cannot be enforced" in outcome.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- show and schema

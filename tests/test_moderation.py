@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from safety_proxy.classifiers.base import Observer
+from safety_proxy.classifiers.base import Unobserved
 from safety_proxy.conversation import Mode
 from safety_proxy.errors import ClassifierError, RequestError
 from safety_proxy.inquiry import Side
@@ -446,7 +446,7 @@ async def test_texts_of_a_prompt_are_told_with_what_was_said_before(mode: Mode, 
 
 
 async def test_what_a_cascade_spares_is_counted() -> None:
-    class Counting(Observer):
+    class Counting(Unobserved):
         def __init__(self) -> None:
             self.counted: list[tuple[str, int]] = []
 

@@ -10,6 +10,7 @@ same client as requests of their own (REST reference, api-versions 2024-09-01 an
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -38,7 +39,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from safety_proxy.classifiers.azure_answers import HARM_NAMES, read_attack, read_blocklists, read_harms, sides_of
 from safety_proxy.classifiers.service import Question, ServiceError, refused
-from safety_proxy.errors import ClassifierError
+from safety_proxy.errors import ClassifierError, ConfigError
 from safety_proxy.model import HARMS, Category, Image, Kind, Query, Verdict
 
 _API_VERSION: Final = "2024-09-01"
@@ -51,6 +52,9 @@ _DOCUMENTS: Final = 5
 """Documents that it takes in one question."""
 _SHORTEST_MATERIAL: Final = 110
 """Code points of the shortest text in which it looks for protected material."""
+_UNASKED: Final = "unasked"
+"""The route of what is known without asking. It has a breaker of its own: it neither says that the service is well, nor is
+it refused while the service is down."""
 _IMAGE_BYTES: Final = 4 * 1024 * 1024
 _IMAGE_SIDES: Final = range(50, 7200 + 1)
 """Pixels that either side of an image may have. The REST reference says 2048 at most, the service's page on limits 7200:
@@ -71,12 +75,15 @@ _BROKEN: Final = (ServiceRequestError, ServiceResponseError, IncompleteReadError
 class AzureContentSafety:
     """An `Adapter` for the Content Safety resource at *endpoint* (a slash at its end does not matter).
 
-    *credential* is a key, or gives tokens for *scope* (``https://cognitiveservices.azure.com/.default``). *checks* are of
-    ``harms``, ``shields``, ``protected_material_text`` and ``protected_material_code``; *blocklists* are names of lists of
-    the resource, which are searched with the harms.
+    *credential* is a key, or gives tokens for *scope* (``https://cognitiveservices.azure.com/.default``); it raises the
+    SDK's ``ClientAuthenticationError`` if it has none, and is closed with the adapter. Tokens are sent over TLS only, except
+    to an endpoint on this machine: raises `ConfigError` for any other that begins with ``http:``. *checks* are of ``harms``,
+    ``shields``, ``protected_material_text`` and ``protected_material_code``; *blocklists* are names of lists of the
+    resource, which are searched with the harms.
 
     A text of fewer than 110 characters is clear of protected material without asking: the service takes none. An image is
-    ``rejected`` without asking if it is known to be larger or smaller than the service takes.
+    ``rejected`` without asking if it is known to be larger or smaller than the service takes. What is known without asking
+    has a route of its own, ``unasked``.
 
     Nothing is tried twice here, no redirect is followed, and no content is logged: the SDK's retries and its log of
     requests are taken out of its pipeline, its log of bodies is off.
@@ -102,11 +109,11 @@ class AzureContentSafety:
         digest = hashlib.sha256(endpoint.encode()).hexdigest()[:12]
         self.identity = ":".join(("azure_content_safety", digest, _API_VERSION, *told))
         self._credential = credential
-        # The SDK sends tokens over TLS only, unless it is told otherwise; an http endpoint is a stand-in on this machine.
-        bears_tokens = not isinstance(credential, str)
-        self._plain: dict[str, Any] = (
-            {"enforce_https": False} if bears_tokens and urlsplit(endpoint).scheme == "http" else {}
-        )
+        # The SDK sends tokens over TLS only, unless it is told otherwise with each request.
+        bears_tokens_openly = not isinstance(credential, str) and urlsplit(endpoint).scheme == "http"
+        if bears_tokens_openly and not _is_loopback(urlsplit(endpoint).hostname or ""):
+            raise ConfigError("must begin with https:// where tokens are sent to another machine", field="endpoint")
+        self._plain: dict[str, Any] = {"enforce_https": False} if bears_tokens_openly else {}
         self._client = ContentSafetyClient(
             endpoint,
             AzureKeyCredential(credential) if isinstance(credential, str) else credential,
@@ -150,7 +157,10 @@ class AzureContentSafety:
     def _about(self, position: int, query: Query) -> Iterator[Question]:
         if "harms" in self._checks:
             for image in query.images:
-                yield Question("image:analyze", (position,), HARMS, partial(self._ask, partial(self._look_at, image)))
+                if _is_taken(image):
+                    yield Question("image:analyze", (position,), HARMS, partial(self._ask, partial(self._look_at, image)))
+                else:
+                    yield _unasked(position, Verdict(failures=dict.fromkeys(sorted(HARMS), "rejected")))
         if not query.text.strip():
             return
         if "harms" in self._checks or self._blocklists:
@@ -162,6 +172,9 @@ class AzureContentSafety:
         if query.kind is Kind.COMPLETION:
             for check in sorted(self._checks & _MATERIAL.keys()):
                 route, *_, category = _MATERIAL[check]
+                if len(query.text) < _SHORTEST_MATERIAL:
+                    yield _unasked(position, Verdict(detections={category: False}))
+                    continue
                 detect = partial(self._detect_material, check, query.text)
                 yield Question(route, (position,), frozenset({category}), partial(self._ask, detect))
 
@@ -211,8 +224,6 @@ class AzureContentSafety:
         return [Verdict(harms.severities, blocklists=lists, spans=spans, failures=harms.failures)]
 
     async def _look_at(self, image: Image) -> Sequence[Verdict]:
-        if len(image.data) > _IMAGE_BYTES or any(side not in _IMAGE_SIDES for side in sides_of(image)):
-            raise ServiceError("rejected")
         options = AnalyzeImageOptions(
             image=ImageData(content=image.data),
             categories=list(HARM_NAMES),
@@ -227,16 +238,14 @@ class AzureContentSafety:
 
     async def _shield_documents(self, texts: Sequence[str]) -> Sequence[Verdict]:
         answer = await self._post("text:shieldPrompt", {"documents": list(texts)})
-        analyses = list(answer.get("documentsAnalysis") or ())
-        if len(analyses) > len(texts):
+        analyses = answer.get("documentsAnalysis") or []
+        if not isinstance(analyses, list) or len(analyses) > len(texts):
             raise ServiceError("invalid_answer")
-        analyses += [None] * (len(texts) - len(analyses))
-        return [read_attack(Category.INDIRECT_ATTACK, analysis, "attackDetected") for analysis in analyses]
+        told = [*analyses, *[None] * (len(texts) - len(analyses))]
+        return [read_attack(Category.INDIRECT_ATTACK, analysis, "attackDetected") for analysis in told]
 
     async def _detect_material(self, check: str, text: str) -> Sequence[Verdict]:
         route, name, version, category = _MATERIAL[check]
-        if len(text) < _SHORTEST_MATERIAL:
-            return [Verdict(detections={category: False})]
         answer = await self._post(route, {name: text}, version)
         return [read_attack(category, answer.get("protectedMaterialAnalysis"), "detected")]
 
@@ -244,6 +253,27 @@ class AzureContentSafety:
         request = HttpRequest("POST", f"/{route}", params={"api-version": version}, json=body)
         answer: Mapping[str, Any] = (await self._client.send_request(request, **self._plain)).json()
         return answer
+
+
+def _unasked(position: int, verdict: Verdict) -> Question:
+    """What is known of the query at *position* without asking."""
+
+    async def known() -> Sequence[Verdict]:
+        return [verdict]
+
+    return Question(_UNASKED, (position,), frozenset({*verdict.detections, *verdict.failures}), known)
+
+
+def _is_taken(image: Image) -> bool:
+    """Whether the service may take *image*: nothing that is known of it says that it does not."""
+    return len(image.data) <= _IMAGE_BYTES and all(side in _IMAGE_SIDES for side in sides_of(image))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _OnlyTry(AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse]):

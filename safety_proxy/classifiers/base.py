@@ -88,9 +88,30 @@ class Observer(Protocol):
         """So many texts were settled by the classifiers before this one in a cascade."""
 
 
-class _Unobserved(Observer):
-    """Counts nothing."""
+class Unobserved:
+    """An `Observer` that counts nothing; those who count some things begin with it."""
+
+    def classified(self, classifier: str, reason: str | None, seconds: float) -> None:
+        """As `Observer.classified`."""
+
+    def repeated(self, classifier: str, route: str, why: Literal["retry", "hedge"]) -> None:
+        """As `Observer.repeated`."""
+
+    def breaker(self, classifier: str, route: str, state: State) -> None:
+        """As `Observer.breaker`."""
+
+    def looked_up(self, classifier: str, result: Literal["hit", "joined", "miss"], texts: int) -> None:
+        """As `Observer.looked_up`."""
+
+    def stored(self, entries: int, size: int) -> None:
+        """As `Observer.stored`."""
+
+    def fell_back(self, classifier: str, fallback: str, texts: int) -> None:
+        """As `Observer.fell_back`."""
+
+    def spared(self, classifier: str, texts: int) -> None:
+        """As `Observer.spared`."""
 
 
-UNOBSERVED: Final[Observer] = _Unobserved()
+UNOBSERVED: Final[Observer] = Unobserved()
 """Nobody is told."""

@@ -6,7 +6,7 @@ mapping from one taxonomy to another; these are ours, and the documentation show
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -55,8 +55,8 @@ class Hazards:
         return Verdict(severities, detections)
 
     def identity(self) -> str:
-        """The table in one line, for `Classifier.identity`."""
-        rows = (f"{name}={_levels(levels)}" for name, levels in sorted(self.table.items()))
+        """The table in one line, for `Classifier.identity`: equal for equal tables only, whatever the hazards are called."""
+        rows = (f"{name!r}={_levels(levels)}" for name, levels in sorted(self.table.items()))
         return ",".join(rows)
 
 
@@ -75,14 +75,6 @@ class Cutoffs:
     def severity(self, score: float) -> int:
         """0, 2, 4 or 6."""
         return 2 * sum(score >= cutoff for cutoff in (self.low, self.medium, self.high))
-
-
-def strongest(found: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Each hazard with the highest severity that it was found with."""
-    severities: dict[str, int] = {}
-    for hazard, severity in found:
-        severities[hazard] = max(severity, severities.get(hazard, severity))
-    return severities
 
 
 _HATE, _SEXUAL, _VIOLENCE, _SELF_HARM = Category.HATE, Category.SEXUAL, Category.VIOLENCE, Category.SELF_HARM

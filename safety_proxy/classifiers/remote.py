@@ -127,6 +127,8 @@ class RemoteClassifier:
     def _questions(self, queries: Sequence[Query]) -> Sequence[Question]:
         try:
             return self._adapter.questions(queries)
+        except ClassifierError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the texts have no verdict
             self._note_mistake(type(error))
         raise ClassifierError("internal")  # not in the handler: the mistake may quote a text

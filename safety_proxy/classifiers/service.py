@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from math import isnan
 from typing import Final, Protocol
 
 from safety_proxy.errors import SafetyProxyError
@@ -52,12 +53,14 @@ def pause_of(headers: Mapping[str, str], now: Callable[[], float] = time.time) -
         if value is None:
             continue
         try:
-            return max(float(value) / unit, 0.0)
+            seconds = float(value) / unit
         except ValueError:
             pass
+        else:
+            return None if isnan(seconds) else max(seconds, 0.0)
         try:
             return max(parsedate_to_datetime(value).timestamp() - now(), 0.0)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 

@@ -38,8 +38,12 @@ class JSONService:
     async def post(self, path: str, body: JSON) -> JSON:
         """What the server answers to *body* at *path*, which is appended to the url. Raises `ServiceError`."""
         try:
+            data = write(body)
+        except TypeError:  # half a surrogate pair has no form in UTF-8
+            raise ServiceError("rejected") from None
+        try:
             async with self._open().post(
-                self.url + path, data=write(body), headers=self._headers, allow_redirects=False
+                self.url + path, data=data, headers=self._headers, allow_redirects=False
             ) as response:
                 if response.status != HTTPStatus.OK:
                     raise refused(response.status, response.headers)

@@ -11,12 +11,12 @@ from typing import Protocol
 import aiohttp
 from aiohttp import web
 
+from safety_proxy.assembly import build_cache, build_classifiers, dress
 from safety_proxy.backend import Backend, open_session
 from safety_proxy.classifiers.base import Classifier, Observer
 from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
 from safety_proxy.server.accounts import Accounts, show_limits
-from safety_proxy.server.classifiers import build_cache, build_classifiers, dress
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
 from safety_proxy.server.exchange import PROXY, Proxy

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from safety_proxy.classifiers.hazards import OPENAI
 from safety_proxy.model import JSON, Category, JSONObject, Kind
 from tests.classifiers.azure_emulator import AzureEmulator
 from tests.classifiers.guard_emulator import (
@@ -57,6 +58,28 @@ def _guard(kind: str, **options: JSON) -> Callable[[str], JSONObject]:
 
 def _prompt_guard(api: str, url: str) -> JSONObject:
     return {"type": "prompt_guard", "url": url, "api": api, "key": SECRET_KEY}
+
+
+def _azure(violence: JSON, attack: JSON) -> JSON:
+    """All is well but for violence and the attack; a severity of "absent" is none."""
+    harms: dict[str, JSON] = {"Hate": 0, "SelfHarm": 0, "Sexual": 0, "Violence": violence}
+    analysis: list[JSON] = [{"category": c, "severity": s} for c, s in harms.items() if s != "absent"]
+    return {"blocklistsMatch": [], "categoriesAnalysis": analysis, "userPromptAnalysis": attack}
+
+
+def _moderation(*violence: JSON) -> JSON:
+    """All is well but for violence, in one result for each; a score of "absent" is none."""
+    results: list[JSON] = []
+    for score in violence:
+        scores: JSONObject = {name: score if name == "violence" else 0.001 for name in OPENAI.table}
+        told: JSONObject = {name: value for name, value in scores.items() if value != "absent"}
+        results.append({"flagged": False, "categories": dict.fromkeys(told, False), "category_scores": told})
+    return {"id": "modr-1", "model": "omni-moderation-latest", "results": results}
+
+
+def _webhook(violence: JSON, jailbreak: JSON) -> JSON:
+    harms: JSONObject = {"hate": 0, "sexual": 0, "self_harm": 0, "violence": violence}
+    return {"verdicts": [{"severities": harms, "detections": {"jailbreak": jailbreak}}]}
 
 
 _SAID_BY_LLAMA_GUARD: Final[Sequence[JSON]] = [
@@ -134,6 +157,14 @@ _GRANITES: Final = [
     for version in ("3.0", "3.2", "3.3", "4.1")
 ]
 
+_ODD_SEVERITIES: Final[Sequence[JSON]] = ["absent", None, "0", 8, -1, 0.0, False, []]
+_ODD_ATTACKS: Final[Sequence[JSON]] = [
+    None,
+    {},
+    {"attackDetected": None},
+    {"attackDetected": "false"},
+    {"attackDetected": 0},
+]
 _AZURE: Final = Row(
     "azure_content_safety",
     AzureEmulator,
@@ -147,6 +178,8 @@ _AZURE: Final = Row(
         {"categoriesAnalysis": [{"category": "Violence", "severity": 8}]},
         {"categoriesAnalysis": None, "userPromptAnalysis": None},
         {"userPromptAnalysis": {"attackDetected": "no"}},
+        *(_azure(odd, {"attackDetected": False}) for odd in _ODD_SEVERITIES),
+        *(_azure(0, odd) for odd in _ODD_ATTACKS),
     ],
 )
 _MODERATIONS: Final = [
@@ -165,6 +198,8 @@ _MODERATIONS: Final = [
             {"results": [{"category_scores": {"violence": 2}}]},
             {"results": [{"category_scores": {"violence": None}}]},
             {"results": [{"category_scores": {"violence": True}}]},
+            *map(_moderation, ("absent", None, "0", 2, -1, False, [])),
+            _moderation(0, 0),
         ],
     )
     for legacy in (False, True)
@@ -182,7 +217,11 @@ _PROMPT_GUARDS: Final = [
             {"data": [{"index": 0, "probs": [1.0]}]},
             {"data": [{"index": 0, "probs": [0.5, "0.5"]}]},
             {"data": [{"index": 0, "probs": [0.5, 1.5]}]},
+            {"data": [{"index": 0, "probs": [1.0, 0.0]}, {"index": 1, "probs": [1.0, 0.0]}]},
+            {"data": [{"index": 0, "probs": [0.25] * 4}]},
+            {"data": [{"index": 0, "probs": [True, False]}]},
             [[{"label": "LABEL_0", "score": 1.0}]],
+            [[{"label": "LABEL_0", "score": 1.0}, {"label": "LABEL_1", "score": 0.0}]] * 2,
             [[{"label": "SAFE", "score": 1.0}, {"label": "LABEL_1", "score": 0.0}]],
             [[{"label": "LABEL_0", "score": 0.5}, {"label": "LABEL_0", "score": 0.5}]],
             [[{"label": "LABEL_0", "score": None}, {"label": "LABEL_1", "score": 0.5}]],
@@ -215,6 +254,8 @@ _WEBHOOK: Final = Row(
         {"verdicts": [{"detections": {"violence": False}}]},
         {"verdicts": [{"spans": [{"start": 5, "end": 5, "label": "x"}]}]},
         {"verdicts": [{"failures": {"violence": "no idea, sorry"}}]},
+        *(_webhook(odd, jailbreak=False) for odd in (None, "0", 0.0, False, 8, -1)),
+        *(_webhook(0, jailbreak=odd) for odd in (None, "false", 0, 0.0)),
     ],
 )
 

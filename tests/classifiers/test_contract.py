@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 from pydantic import TypeAdapter
 
+from safety_proxy.assembly import build_classifier
 from safety_proxy.classifiers.base import Classifier, LocalClassifier
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import HARMS, JSON, Category, Kind, Query, Verdict
-from safety_proxy.server.classifiers import build_classifier
 from safety_proxy.settings_classifiers import _SHAPES, ClassifierSettings, RemoteSettings
 from safety_proxy.verdicts import merge, split
 from tests.classifiers.contract_rows import ROWS, SECRET_KEY, Row
@@ -121,7 +121,15 @@ def our_tasks() -> set[asyncio.Task[object]]:
     return found - {asyncio.current_task()}
 
 
-@pytest.fixture(params=ROWS, ids=lambda row: row.name)
+def _params() -> Iterator[object]:
+    """Each service; of those that come in several variants, all but the first are slow to go through."""
+    types = [row.settings("http://127.0.0.1:1")["type"] for row in ROWS]
+    for place, row in enumerate(ROWS):
+        marks = [pytest.mark.slow] if types[place] in types[:place] else []
+        yield pytest.param(row, id=row.name, marks=marks)
+
+
+@pytest.fixture(params=_params())
 def row(request: pytest.FixtureRequest) -> Row:
     """Each service in turn."""
     found = request.param

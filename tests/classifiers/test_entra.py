@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+import traceback
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
 from safety_proxy.classifiers import entra
 from safety_proxy.classifiers.azure import AzureContentSafety
@@ -63,16 +69,60 @@ async def test_a_token_is_fetched_once_and_borne_by_every_call(azure: AzureEmula
     assert request.query["client_id"] == "a-client"
 
 
-async def test_without_an_identity_nobody_is_let_in_and_no_secret_is_told(
-    azure: AzureEmulator, identity: ManagedIdentity, monkeypatch: pytest.MonkeyPatch
+async def test_questions_that_are_asked_at_once_share_a_token(azure: AzureEmulator, identity: ManagedIdentity) -> None:
+    azure.tokens.add(TOKEN)
+    asked = classifier(azure)
+    await asked.classify([Query(f"text {i}", kind) for i in range(5) for kind in (Kind.USER_PROMPT, Kind.DOCUMENT)])
+    await asked.close()
+    assert len(azure.received) > 10
+    assert len(identity.received) == 1
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "of-the-variable"), ("given", "given")])
+async def test_the_identity_of_the_variable_counts_unless_another_is_given(
+    azure: AzureEmulator,
+    identity: ManagedIdentity,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    expected: str,
 ) -> None:
-    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    monkeypatch.setenv("AZURE_CLIENT_ID", "of-the-variable")
+    azure.tokens.add(TOKEN)
+    asked = classifier(azure, given)
+    await asked.classify([Query("fine", Kind.MESSAGE)])
+    await asked.close()
+    assert identity.received[0].query["client_id"] == expected
+
+
+async def test_a_token_that_the_service_does_not_take_is_unauthorized_and_not_logged(
+    azure: AzureEmulator, identity: ManagedIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked = classifier(azure)
+    with pytest.raises(ClassifierError) as failed:
+        await asked.classify([Query("naked", Kind.MESSAGE)])
+    await asked.close()
+    told = caplog.text + "".join(traceback.format_exception(failed.value))
+    assert failed.value.reason == "unauthorized"
+    assert azure.received[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert not [secret for secret in (SECRET, TOKEN) if secret in told]
+    assert identity.received
+
+
+async def test_without_an_identity_nobody_is_let_in_and_no_secret_is_told(
+    azure: AzureEmulator,
+    identity: ManagedIdentity,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong-secret")
     asked = classifier(azure)
     with pytest.raises(ClassifierError) as failed:
         await asked.classify([Query("naked", Kind.MESSAGE)])
     await asked.close()
     assert failed.value.reason == "unauthorized"
-    assert SECRET not in repr(failed.value) + str(failed.value.__cause__)
+    assert "wrong-secret" not in caplog.text + "".join(traceback.format_exception(failed.value))
     assert not azure.received
     assert identity.received
 
@@ -86,6 +136,159 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         EntraCredential()
 
 
-async def test_another_cloud_has_another_authority() -> None:
-    credential = EntraCredential(authority="https://login.microsoftonline.us")
+class Library:
+    """Stands in for the library where the real one would ask the internet, or would take long to fail."""
+
+    def __init__(self, *answers: AccessToken | Exception) -> None:
+        self.answers = list(answers)
+        self.told: dict[str, str] = {}
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.begun = asyncio.Event()
+        self.closed = False
+
+    def __call__(self, **told: str) -> Library:
+        self.told = told
+        return self
+
+    async def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
+        self.asked += 1
+        self.begun.set()
+        await self.gate.wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+Install = Callable[..., Library]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    def build(*answers: AccessToken | Exception) -> Library:
+        library = Library(*answers)
+        monkeypatch.setattr(entra, "import_module", lambda _: SimpleNamespace(DefaultAzureCredential=library))
+        return library
+
+    return build
+
+
+def token(seconds: float = 3600) -> AccessToken:
+    return AccessToken(TOKEN, int(time.time() + seconds))
+
+
+async def test_another_cloud_has_another_authority(install: Install) -> None:
+    library = install()
+    EntraCredential("a-client", "https://login.microsoftonline.us")
+    assert library.told == {
+        "authority": "https://login.microsoftonline.us",
+        "managed_identity_client_id": "a-client",
+    }
+    EntraCredential()
+    assert library.told == {"authority": "https://login.microsoftonline.com"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientAuthenticationError("secret"),
+        HttpResponseError("secret"),
+        ServiceRequestError("secret"),
+        ValueError("secret"),
+        OSError("secret"),
+    ],
+)
+async def test_an_identity_that_is_lost_is_unauthorized_whatever_the_library_says(
+    azure: AzureEmulator, install: Install, error: Exception
+) -> None:
+    install(token(seconds=1), error, token())
+    azure.tokens.add(TOKEN)
+    asked = classifier(azure)
+    query = Query("fine", Kind.MESSAGE)
+    await asked.classify([query])
+    with pytest.raises(ClassifierError) as failed:
+        await asked.classify([query])
+    assert failed.value.reason == "unauthorized"
+    assert "secret" not in "".join(traceback.format_exception(failed.value))
+    await asked.classify([query])
+    await asked.close()
+    assert len(azure.received) == 2
+
+
+async def test_who_leaves_does_not_cut_off_the_fetching_that_the_next_one_waits_for(install: Install) -> None:
+    library = install(token())
+    library.gate.clear()
+    credential = EntraCredential()
+    first = asyncio.ensure_future(credential.get_token(SCOPE))
+    await library.begun.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert first.cancelled()
+    second = asyncio.ensure_future(credential.get_token(SCOPE))
+    asyncio.get_running_loop().call_soon(library.gate.set)
+    assert (await second).token == TOKEN
+    assert library.asked == 1
+
+
+async def test_tokens_for_different_ends_are_fetched_apart(install: Install) -> None:
+    library = install(AccessToken("one", 1), AccessToken("two", 1))
+    credential = EntraCredential()
+    one, two = await asyncio.gather(credential.get_token(SCOPE), credential.get_token(SCOPE, claims="more"))
+    assert {one.token, two.token} == {"one", "two"}
+    assert library.asked == 2
+
+
+async def test_who_waits_for_a_token_when_it_is_closed_gets_none(install: Install) -> None:
+    library = install(token())
+    library.gate.clear()
+    credential = EntraCredential()
+    waiting = asyncio.ensure_future(credential.get_token(SCOPE))
+    await library.begun.wait()
     await credential.close()
+    with pytest.raises(ClientAuthenticationError):
+        await waiting
+    assert library.closed
+
+
+async def test_it_may_be_closed_twice_and_by_leaving_its_context(identity: ManagedIdentity) -> None:
+    async with EntraCredential() as credential:
+        assert (await credential.get_token(SCOPE)).token == TOKEN
+    await credential.close()
+    assert len(identity.received) == 1
+
+
+def test_an_authority_without_tls_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^entra\.authority: must begin with https://$"):
+        EntraCredential(authority="http://login.microsoftonline.us")
+
+
+def test_what_the_library_refuses_is_an_error_of_the_configuration_that_does_not_quote_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "nonsense")
+    with pytest.raises(ConfigError, match="AZURE_") as failed:
+        EntraCredential()
+    assert failed.value.field == "entra"
+    assert "nonsense" not in str(failed.value)
+
+
+@pytest.mark.parametrize("endpoint", ["http://content-safety.example", "http://192.0.2.1:8080", "http://localhost.example"])
+def test_tokens_are_not_sent_in_the_clear_to_other_machines(install: Install, endpoint: str) -> None:
+    install()
+    with pytest.raises(ConfigError, match=r"^endpoint: must begin with https://"):
+        AzureContentSafety(endpoint, EntraCredential(), scope=SCOPE)
+
+
+@pytest.mark.parametrize("endpoint", ["http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1", "https://h.example"])
+async def test_tokens_may_go_to_this_machine_or_over_tls(install: Install, endpoint: str) -> None:
+    install()
+    await AzureContentSafety(endpoint, EntraCredential(), scope=SCOPE).close()
+
+
+async def test_a_key_is_sent_as_the_endpoint_says() -> None:
+    await AzureContentSafety("http://content-safety.example", "a-key").close()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from safety_proxy.classifiers.base import LocalClassifier, Observer
+from safety_proxy.classifiers.base import LocalClassifier, Unobserved
 from safety_proxy.classifiers.observed import observed
 from safety_proxy.errors import ClassifierError
 from safety_proxy.model import Category, Kind, Query, Verdict
@@ -28,7 +28,7 @@ class Broken(Local):
         raise ZeroDivisionError
 
 
-class Told(Observer):
+class Told(Unobserved):
     def __init__(self) -> None:
         self.calls: list[tuple[str, str | None]] = []
 

@@ -143,6 +143,14 @@ class TestMistakes:
         assert SECRET not in "".join(capsys.readouterr())
 
     @in_virtual_time
+    async def test_an_adapter_that_refuses_to_ask_says_why(self) -> None:
+        class Choosy(Service):
+            def questions(self, queries: Sequence[Query], /) -> Sequence[Question]:
+                raise ClassifierError("rejected")
+
+        assert await reason(framed(Choosy()), message()) == "rejected"
+
+    @in_virtual_time
     async def test_an_adapter_that_cannot_ask_is_internal(self, capsys: pytest.CaptureFixture[str]) -> None:
         class Puzzled(Service):
             def questions(self, queries: Sequence[Query], /) -> Sequence[Question]:

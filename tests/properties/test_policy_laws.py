@@ -41,7 +41,7 @@ def some_rules(draw: st.DrawFn) -> Rules:
             block=draw(st.booleans()),
             threshold=draw(st.sampled_from([2, 4, 6])),
             fail_open=draw(st.booleans()),
-            classifiers=draw(st.none() | st.frozensets(st.sampled_from(NAMES), min_size=1)),
+            classifiers=draw(st.none() | st.lists(st.sampled_from(NAMES), min_size=1, unique=True).map(tuple)),
         )
         for category in draw(st.sets(categories))
     ]

@@ -8,11 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from safety_proxy.classifiers.azure import AzureContentSafetyClassifier
+from safety_proxy.assembly import build_classifiers
 from safety_proxy.classifiers.blocklist import BlocklistClassifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
+from safety_proxy.classifiers.remote import RemoteClassifier
 from safety_proxy.errors import ConfigError
-from safety_proxy.server.app import build_classifiers, create_app
+from safety_proxy.server.app import create_app
 from safety_proxy.server.run import running
 from safety_proxy.settings import Settings, load_settings
 from safety_proxy.testing import Answer, FakeBackend, ScriptedClassifier
@@ -47,7 +48,7 @@ async def test_each_type_of_classifier_is_built_from_its_settings(tmp_path: Path
     }
     cloud = settings(tmp_path, "", "azure-default", CONTENT_SAFETY_ENDPOINT="http://127.0.0.1:9", CONTENT_SAFETY_KEY="k")
     [azure] = build_classifiers(cloud.classifiers).values()
-    assert isinstance(azure, AzureContentSafetyClassifier)
+    assert isinstance(azure, RemoteClassifier)
     await azure.close()
 
 
@@ -99,7 +100,7 @@ async def test_azure_out_of_reach_withholds_the_completion(
     policy = "version: 1\nname: p\nclassifiers: [azure_content_safety]\ndefaults: off\n"
     policy += "input: {blocklists: [{name: x, terms: [x]}]}\noutput: {hate: {block_at: medium}}\n"
     (tmp_path / "p.yaml").write_text(policy)
-    azure.fail("/contentsafety/text:analyze", status=503)
+    azure.fail_at("/contentsafety/text:analyze", status=503)
     backend.answer = Answer.stream(*words("A quiet tale."))
     environ = {"CONTENT_SAFETY_ENDPOINT": azure.endpoint, "CONTENT_SAFETY_KEY": KEY}
     config = settings(tmp_path, policy=str(tmp_path / "p.yaml"), backend=backend.url, **environ)

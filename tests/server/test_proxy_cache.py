@@ -60,7 +60,7 @@ async def test_a_verdict_that_was_kept_blocks_as_the_first_one_did(
     async with serve(backend, classifier=classifier) as url:
         statuses = [(await post(http, url, asks(HARM)))[0] for _ in range(3)]
     assert statuses == [400] * 3
-    assert len(classifier.asked) == 1
+    assert [query.text for query in classifier.asked].count(HARM) == 1
 
 
 async def test_a_failure_is_not_kept(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
@@ -68,7 +68,7 @@ async def test_a_failure_is_not_kept(serve: Serve, backend: FakeBackend, http: a
     async with serve(backend, classifier=classifier) as url:
         statuses = [(await post(http, url, asks(OUTAGE)))[0] for _ in range(2)]
     assert statuses == [503] * 2
-    assert len(classifier.asked) == 2
+    assert [query.text for query in classifier.asked].count(OUTAGE) == 2
 
 
 async def test_without_a_cache_everything_is_judged_anew(

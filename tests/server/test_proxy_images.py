@@ -95,7 +95,7 @@ async def test_a_harmful_image_is_a_filtered_prompt(
 async def test_an_image_without_a_verdict_is_unavailable(
     proxy: Proxy, azure: AzureEmulator, backend: FakeBackend, http: aiohttp.ClientSession
 ) -> None:
-    azure.fail(LOOK, status=500)
+    azure.fail_at(LOOK, status=500)
     async with proxy() as url, http.post(f"{url}/v1/chat/completions", json=ask_about(cat())) as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "1"

@@ -8,7 +8,7 @@ import json
 import aiohttp
 import pytest
 
-from safety_proxy.model import Kind
+from safety_proxy.model import JSONObject, Kind
 from safety_proxy.testing import Answer, FakeBackend
 from tests.server.conftest import HARM, OUTAGE, Serve, scripted
 from tests.server.wire import CHAT, SAFE, asks, content, event, finishes, post, received, whole, words
@@ -103,7 +103,7 @@ async def test_embeddings_are_called_in_parallel_too(
     serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession
 ) -> None:
     gate = asyncio.Event()
-    answer = {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
+    answer: JSONObject = {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
     backend.answer = Answer.json(answer)
     async with serve(backend, policy=PARALLEL, classifier=scripted(gate=gate)) as url:
         body = {"model": "m", "input": "hello"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from safety_proxy.assembly import build_cache, build_classifier, build_classifiers, dress
 from safety_proxy.classifiers.base import UNOBSERVED, LocalClassifier, Remembering
 from safety_proxy.classifiers.blocklist import BlocklistClassifier
 from safety_proxy.classifiers.embedded import EmbeddedClassifier
@@ -14,7 +15,6 @@ from safety_proxy.classifiers.remote import RemoteClassifier
 from safety_proxy.documents import parse, validate
 from safety_proxy.errors import ClassifierError, ConfigError
 from safety_proxy.model import Category, Kind, Query, Verdict
-from safety_proxy.server.classifiers import build_cache, build_classifier, build_classifiers, dress
 from safety_proxy.settings_cache import CacheShape, RedisSettings
 from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import FileShape
@@ -26,7 +26,7 @@ classifiers:
   llama: {type: llama_guard, url: "http://h/v1", model: m}
   qwen: {type: qwen3_guard, url: "http://h/v1", model: m}
   gemma: {type: shield_gemma, url: "http://h/v1", model: m}
-  granite: {type: granite_guardian, url: "http://h/v1", model: m}
+  granite: {type: granite_guardian, url: "http://h/v1", model: m, version: "3.3"}
   shields: {type: prompt_guard, url: "http://h"}
   own: {type: http, url: "http://h", reports: [hate], key: k, headers: {x-a: b}}
   azure: {type: azure_content_safety, endpoint: "http://127.0.0.1:1", key: k}
@@ -94,9 +94,7 @@ async def test_what_one_leaves_undecided_the_other_decides_and_only_its_own_word
     guarded = "{type: llama_guard, url: 'http://h', model: m, fallback: standin}"
     text = f"classifiers: {{guard: {guarded}, standin: {{type: embedded}}}}"
     guard, standin = Down(name="guard"), ScriptedClassifier({"bad": (Category.HATE, 4)}, name="standin")
-    dressed = dress(
-        {"guard": guard, "standin": standin}, settings(text), build_cache(CacheShape(), UNOBSERVED), UNOBSERVED
-    )
+    dressed = dress({"guard": guard, "standin": standin}, settings(text), build_cache(CacheShape(), UNOBSERVED), UNOBSERVED)
     assert isinstance(dressed["guard"], WithFallback)
     for _ in range(2):
         (verdict,) = await dressed["guard"].classify([Query("bad", Kind.USER_PROMPT)])
