@@ -45,12 +45,14 @@ def decoded(text: str, _edges: Edges = WHOLE) -> tuple[str, Stage]:
     codes = _CODES.findall(text)
     if not codes:
         return text, ()
-    meanings = "".join(meant for code in codes if (meant := _meaning(code)) != code)
-    needless = any(char.isascii() and char.isalnum() for char in meanings)
-    means_it = needless or (sum(map(len, codes)) >= _SHARE * len(text) and any(map(str.isalpha, meanings)))
+    meanings = list(map(_meaning, codes))
+    news = "".join(meant for code, meant in zip(codes, meanings, strict=True) if meant != code)
+    needless = any(char.isascii() and char.isalnum() for char in news)
+    means_it = needless or (sum(map(len, codes)) >= _SHARE * len(text) and any(map(str.isalpha, news)))
     if not means_it and _BLANKS_CODED.search(_ADDRESS.sub("", text)) is None:
         return text, ()
-    return substituted(_CODES, lambda found: _meaning(found[0]), text)
+    in_order = iter(meanings)
+    return substituted(_CODES, lambda _: next(in_order), text)
 
 
 def _meaning(code: str) -> str:

@@ -76,6 +76,7 @@ _FEWEST: Final = 3
 """Styled letters in a text, or look-alikes in a word of nothing else: fewer are symbols, or small words of Russian."""
 _NAME: Final = re.compile(r"(?:(SMALL CAPITAL|SMALL LETTER|SMALL)|LETTER|CAPITAL) ([A-Z])$")
 _LATIN_WORD: Final = re.compile(f"[{_LATIN}]+")
+_FOREIGN_LETTER: Final = re.compile(f"[{_FOREIGN}]")
 _PHONETIC_LETTER: Final = re.compile(f"[{_PHONETIC}]")
 _OTHER: Final = re.compile(f"[{_FOREIGN}{_PHONETIC}]")
 
@@ -103,7 +104,11 @@ _FLAGS: Final = re.compile(rf"(?:[{_FLAG_LETTERS}][\s\u200b\u2060]?){{3,}}+")
 
 def may_be_disguised(text: str) -> bool:
     """Whether `STEPS` can find anything. Quick."""
-    return not text.isascii() and (_SUSPECT.search(text) is not None or _MASKED.search(text) is not None)
+    return not text.isascii() and (_SUSPECT.search(text) is not None or _is_masked(text))
+
+
+def _is_masked(text: str) -> bool:
+    return _FOREIGN_LETTER.search(text) is not None and _MASKED.search(text) is not None
 
 
 # ---------------------------------------------------------------------------------------- order, invisible, marks
@@ -128,8 +133,8 @@ def unmarked(text: str, _edges: Edges = WHOLE) -> tuple[str, Stage]:
         letter = found[1] or found[2]
         is_latin = _LATIN_LETTER.match(letter) is not None
         if (
-            _surplus(found[0]) >= _FLOOD
-            or (is_latin and _STRUCK.search(found[0]) is not None)
+            (is_latin and _STRUCK.search(found[0]) is not None)
+            or _surplus(found[0]) >= _FLOOD
             or (is_habit and letter.isascii())
         ):
             return unicodedata.normalize("NFD", letter)[0] if is_latin else letter
@@ -194,7 +199,7 @@ def unmasked(text: str, edges: Edges = WHOLE) -> tuple[str, Stage]:
 
     The latter stand in no text of their own alphabet: a word beside them is Latin, or none is a word that looks foreign.
     """
-    if _MASKED.search(text) is None and _PHONETIC_LETTER.search(text) is None:
+    if not _is_masked(text) and _PHONETIC_LETTER.search(text) is None:
         return text, ()
     tokens = list(_TOKEN.finditer(text))
     kinds = [_script(token[0]) for token in tokens]

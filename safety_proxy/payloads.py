@@ -20,6 +20,8 @@ _BASE64: Final = re.compile(
 )
 """Eleven characters are eight bytes, two short words; with a sign that they end here, and on a last line, fewer are."""
 _SHORTEST_RUN: Final = 11
+_LONG: Final = re.compile(r"[A-Za-z0-9+/_-]{11,}+")
+_PADDED: Final = re.compile(r"[A-Za-z0-9+/]{6}={1,2}(?![\w=])")
 _MIXED: Final = re.compile(r"[a-z0-9+/_-][A-Z]|[0-9][a-z]|[a-z][0-9]")
 """What no long run of base64 lacks if text comes out of it; most words and all lower-case identifiers do."""
 _NEXT_LINE: Final = re.compile(r"\r?\n[ \t>]{0,4}")
@@ -81,7 +83,12 @@ def may_hold_digits(text: str) -> bool:
 
 def may_hold_base64(text: str, words: list[str]) -> bool:
     """Whether `from_base64` can find anything in *text*, which blanks part into these *words*. Quick."""
-    return "=" in text or any(_MIXED.search(word) is not None for word in words if len(word) >= _SHORTEST_RUN)
+    # Most prose has no long word in which capitals or digits stand within; that is told before runs are looked for.
+    return ("=" in text and _PADDED.search(text) is not None) or any(
+        _MIXED.search(word) is not None and any(_MIXED.search(run) is not None for run in _LONG.findall(word))
+        for word in words
+        if len(word) >= _SHORTEST_RUN
+    )
 
 
 def untagged(text: str, _open_left: bool) -> tuple[str, Stage]:
@@ -94,7 +101,7 @@ def from_hex(text: str, open_left: bool) -> tuple[str, Stage]:
 
     A run that an open edge has cut may have lost the first half of a byte.
     """
-    if _HEX_PLACE.search(text) is None:
+    if not may_hold_digits(text):
         return text, ()
     return substituted(_HEX, lambda found: _of_hex(found[0], open_left and found.start() == 0) or found[0], text)
 
@@ -109,6 +116,8 @@ def from_base64(text: str, open_left: bool) -> tuple[str, Stage]:
 
     A run that an open edge has cut may have lost some of its first four characters.
     """
+    if not may_hold_base64(text, text.split()):
+        return text, ()
     draft = Draft()
     end = 0
     for start, stop, decoded in _base64_texts(text, open_left):

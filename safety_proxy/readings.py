@@ -105,10 +105,11 @@ def _all(text: str, edges: Edges) -> Iterator[Reading]:
     if decoded != plain:
         decoded = _taken(spelling.STEPS, _plain(decoded, edges), edges)
         yield Reading(decoded.text, *edges, decoded.stages)
-    if words.is_rotated(plain.text):
-        yield Reading(words.rotated(plain.text), *edges, plain.stages)
-    if words.is_reversed(plain.text):
-        yield Reading(plain.text[::-1], edges.right, edges.left, plain.stages, _is_reversed=True)
+    if words.may_be_cipher(plain.text.split()):
+        if words.is_rotated(plain.text):
+            yield Reading(words.rotated(plain.text), *edges, plain.stages)
+        if words.is_reversed(plain.text):
+            yield Reading(plain.text[::-1], edges.right, edges.left, plain.stages, _is_reversed=True)
 
 
 def _plain(made: _Made, edges: Edges) -> _Made:

@@ -29,7 +29,6 @@ _APART: Final = re.compile(
 """Letters, each apart: with a blank between, each on its line, with signs between, with blanks about the signs."""
 _GAP: Final = re.compile(r"\s{1,6}|\s{0,3}[/|,.;_-]{1,2}\s{0,3}")
 """What parts two words whose letters are apart."""
-_BLANK_APART: Final = re.compile(r"(?:\s\S){3}(?!\S)")
 _SIGNED_APART: Final = re.compile(rf"{_SIGN[:-1]}\u2800]{_ALNUM}(?:{_SIGN[:-1]}\u2800]{{1,3}}{_ALNUM}){{2}}")
 """Where the second to fourth letter of a word stand apart, quickly told."""
 _FEWEST_APART: Final = 4
@@ -52,7 +51,6 @@ _LATER_SCRIPTS: Final = "\u0900"
 
 _STRICT: Final = str.maketrans("013457@$!", "oieastasi")
 _LOOSE: Final = str.maketrans("0134578@$!", "oieastbasi")
-_LEET_SIGN: Final = re.compile(r"[0-9@$!]")
 _LEET_PLACE: Final = re.compile(r"[013457@$!](?=[A-Za-z]|[1$])")
 """Where a leet word shows, quickly told: such a sign before a letter; or at its end, twice or with a dollar."""
 _TOKEN: Final = re.compile(r"(?<![\w@$./=#%&\\+])[A-Za-z0-9@$!]{2,20}+(?![\w@$/=#%&+\\]|\.\w|[:!(]=|[:(]\S)")
@@ -105,12 +103,17 @@ _MOST_RUNS: Final = 3
 
 def may_be_apart(text: str, lengths: Sequence[int]) -> bool:
     """Whether `joined` can find anything in *text*, the words of which, parted by blanks, have these *lengths*. Quick."""
-    blank = lengths.count(1) >= _FEWEST_APART - 1 and _BLANK_APART.search(text) is not None
-    return blank or _SIGNED_APART.search(text) is not None
+    if lengths.count(1) >= _FEWEST_APART - 1:
+        beside = zip(lengths, lengths[1:], lengths[2:], strict=False)
+        if any(before == length == after == 1 for before, length, after in beside):
+            return True
+    return _SIGNED_APART.search(text) is not None
 
 
 def joined(text: str, _edges: Edges = WHOLE) -> tuple[str, Stage]:
     """With the words that letters set apart make; a wider gap, or another one than between letters, parts them."""
+    if not may_be_apart(text, list(map(len, text.split()))):
+        return text, ()
     draft = Draft()
     end = 0
     for group in _groups(text):
@@ -176,7 +179,7 @@ def may_be_leet(text: str) -> bool:
 
 def unleeted(text: str, edges: Edges = WHOLE) -> tuple[str, Stage]:
     """With letters for the digits and signs in words that mix them; in a text full of such words, in all its words."""
-    if _LEET_SIGN.search(text) is None:
+    if not may_be_leet(text):
         return text, ()
     tokens = [found[0] for found in islice(_TOKEN.finditer(text), _LOOKED_AT)]
     within = sum(_INNER.search(token) is not None for token in tokens)

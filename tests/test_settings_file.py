@@ -77,7 +77,8 @@ def test_classifiers_are_told_apart_by_type() -> None:
     )
     azure, words, own = file.classifiers.values()
     assert isinstance(azure, AzureSettings)
-    assert (azure.endpoint, azure.key and azure.key.get_secret_value(), azure.timeout, azure.concurrency) == ("https://h", "k", 2.0, 4)
+    assert azure.key is not None
+    assert (azure.endpoint, azure.key.get_secret_value(), azure.timeout, azure.concurrency) == ("https://h", "k", 2.0, 4)
     assert isinstance(words, BlocklistSettings)
     assert [(each.name, each.terms, each.patterns) for each in words.blocklists] == [("a", ("x",), ()), ("b", (), ("y",))]
     assert own.type == "embedded"

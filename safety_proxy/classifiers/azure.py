@@ -79,7 +79,7 @@ class AzureContentSafety:
     SDK's ``ClientAuthenticationError`` if it has none, and is closed with the adapter. Tokens are sent over TLS only, except
     to an endpoint on this machine: raises `ConfigError` for any other that begins with ``http:``. *checks* are of ``harms``,
     ``shields``, ``protected_material_text`` and ``protected_material_code``; *blocklists* are names of lists of the
-    resource, which are searched with the harms.
+    resource, which are searched with the harms. If they could not be searched, the harms are undecided, asked for or not.
 
     A text of fewer than 110 characters is clear of protected material without asking: the service takes none. An image is
     ``rejected`` without asking if it is known to be larger or smaller than the service takes. What is known without asking
@@ -164,8 +164,8 @@ class AzureContentSafety:
         if not query.text.strip():
             return
         if "harms" in self._checks or self._blocklists:
-            harms = HARMS if "harms" in self._checks else frozenset[Category]()
-            yield Question("text:analyze", (position,), harms, partial(self._ask, partial(self._analyse, query)))
+            # Of lists alone, too: a verdict has no other word for a list that was not searched, and silence would pass.
+            yield Question("text:analyze", (position,), HARMS, partial(self._ask, partial(self._analyse, query)))
         if query.kind is Kind.USER_PROMPT and "shields" in self._checks:
             shield = partial(self._shield_prompt, query.text)
             yield Question("text:shieldPrompt", (position,), frozenset({Category.JAILBREAK}), partial(self._ask, shield))

@@ -13,7 +13,7 @@ from safety_proxy.classifiers.service import Question, ServiceError
 from safety_proxy.classifiers.web import JSONService
 from safety_proxy.errors import ConfigError
 from safety_proxy.jsontext import as_object
-from safety_proxy.model import JSON, Category, Image, Kind, Query, Severity, Verdict
+from safety_proxy.model import JSON, Category, Image, JSONObject, Kind, Query, Severity, Verdict
 
 _ROUTE: Final = "moderations"
 _TEXTS: Final = 32
@@ -21,7 +21,7 @@ _TEXTS: Final = 32
 _LIMIT: Final = 10_000
 """Characters of one text. The service documents none; what is harmful in one sentence of a long text is diluted."""
 _ILLICIT: Final = frozenset({"illicit", "illicit/violent"})
-"""What the older text-moderation models do not know: its absence says nothing."""
+"""What the older text-moderation models do not know: if an answer has neither, their absence says nothing."""
 _SEEN: Final = frozenset(
     {"self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence", "violence/graphic"}
 )
@@ -32,10 +32,12 @@ class OpenAIModeration:
     """An `Adapter` for the server whose url ends where ``/moderations`` is appended.
 
     The severity of a harm is that of the highest ``category_scores`` of the hazards that count for it, by *cutoffs*; the
-    server's own ``flagged`` and ``categories`` count only where it gives no scores (medium). A harm is decided if all of its
-    hazards were answered (but for ``illicit``, which older models lack). *rows* replace rows of the table `OPENAI`, or add
-    hazards of other servers. Unless *images* is False, images are judged for what the service looks at them for. Raises
-    `ConfigError` if the table reports nothing.
+    server's own ``flagged`` never counts, and its ``categories`` only where it gives no scores at all (true is medium). That
+    a harm is absent is known if all of its hazards were answered (but for ``illicit*``, if the answer has none of them, as
+    older models do); else it is undecided, with ``missing_category`` or ``invalid_answer``. `Verdict.scores` has the scores
+    of the table's hazards under the server's names. *rows* replace rows of the table `OPENAI`, or add hazards of other
+    servers. Unless *images* is False, images are judged for what the service looks at them for. Raises `ConfigError` if the
+    table reports nothing.
     """
 
     limit: int | None = _LIMIT
@@ -60,7 +62,8 @@ class OpenAIModeration:
         self.reads_images = images and bool(self._of_images.reports(Kind.IMAGE))
         digest = hashlib.sha256(service.url.encode()).hexdigest()[:12]
         grades = f"{self._cutoffs.low}/{self._cutoffs.medium}/{self._cutoffs.high}"
-        self.identity = f"openai_moderation:{digest}:{model!r}:cutoffs={grades}:{self._hazards.identity()}"
+        told = f"images={images}:cutoffs={grades}:{self._hazards.identity()}"
+        self.identity = f"openai_moderation:{digest}:{model!r}:{told}"
 
     def reports(self, kind: Kind, /) -> frozenset[Category]:
         """The categories of the table; of images, those that are looked for in them."""
@@ -95,41 +98,66 @@ class OpenAIModeration:
     async def _judge_image(self, image: Image) -> Sequence[Verdict]:
         url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
         (result,) = await self._ask([{"type": "image_url", "image_url": {"url": url}}], 1)
-        applied = as_object(result.get("category_applied_input_types"))
-        seen = {
-            name: row
-            for name, row in self._of_images.table.items()
-            if not isinstance(kinds := applied.get(name), list) or "image" in kinds
-        }
-        return [self._read(result, Hazards(seen), Kind.IMAGE)]
+        return [self._read(_of_image(result), self._of_images, Kind.IMAGE)]
 
-    async def _ask(self, said: list[JSON], results: int) -> list[dict[str, JSON]]:
+    async def _ask(self, said: list[JSON], results: int) -> list[JSONObject]:
         answer = await self._service.post("/moderations", {"model": self._model, "input": said})
         told = as_object(answer).get("results")
         if not isinstance(told, list) or len(told) != results:
             raise ServiceError("invalid_answer")
-        return [as_object(result) for result in told]
+        found = [result for result in told if isinstance(result, dict)]
+        if len(found) != results:
+            raise ServiceError("invalid_answer")
+        return found
 
     def _read(self, result: Mapping[str, JSON], hazards: Hazards, kind: Kind) -> Verdict:
         """The verdict in one *result*. What is missing or odd stays undecided, and with it all that it counts for."""
-        scores, flags = as_object(result.get("category_scores")), as_object(result.get("categories"))
+        scores, flags = _map(result, "category_scores"), _map(result, "categories")
+        is_older = all(told.get(name) is None for told in (scores, flags) for name in _ILLICIT)
         known: dict[str, int] = {}
-        told: dict[str, float] = {}
         failures: dict[Category, str] = {}
         for name, row in hazards.table.items():
-            score, flag = scores.get(name), flags.get(name)
-            if isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1:
-                known[name], told[name] = self._cutoffs.severity(score), float(score)
-            elif score is None and not scores and isinstance(flag, bool):
-                known[name] = Severity.MEDIUM if flag else Severity.SAFE
-            elif name not in _ILLICIT or score is not None or flag is not None:
-                reason = "missing_category" if score is None else "invalid_answer"
-                failures |= dict.fromkeys(row, reason)
+            said = (scores or flags).get(name)
+            severity = self._severity(said) if scores else _of_flag(said)
+            if severity is not None:
+                known[name] = severity
+            elif not (is_older and name in _ILLICIT):
+                failures |= dict.fromkeys(row, "missing_category" if said is None else "invalid_answer")
         answered = Hazards({name: hazards.table[name] for name in known})
         verdict = answered.verdict({name: severity for name, severity in known.items() if severity}, kind)
         reported = hazards.reports(kind)
         undecided = {c: reason for c, reason in failures.items() if c in reported}
-        # What was answered may show harm already; that it is none, only all answers together can say.
+        # What was answered may show harm already; that there is none, only all answers together can say.
         severities = {c: s for c, s in verdict.severities.items() if c not in undecided or s > 0}
         detections = {c: d for c, d in verdict.detections.items() if c not in undecided or d}
+        told = {name: float(score) for name in known if isinstance(score := scores.get(name), int | float)}
         return Verdict(severities, detections, failures=undecided, scores=told)
+
+    def _severity(self, score: JSON) -> int | None:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            return None
+        return self._cutoffs.severity(score)
+
+
+def _of_flag(flag: JSON) -> int | None:
+    return None if not isinstance(flag, bool) else Severity.MEDIUM if flag else Severity.SAFE
+
+
+def _of_image(result: JSONObject) -> JSONObject:
+    """*result* without what the image was not looked at for, where the server says so."""
+    applied = _map(result, "category_applied_input_types")
+    if not applied:
+        return result
+    seen = {name for name, kinds in applied.items() if isinstance(kinds, list) and "image" in kinds}
+    return {
+        key: {name: said for name, said in _map(result, key).items() if name in seen}
+        for key in ("category_scores", "categories")
+    }
+
+
+def _map(result: Mapping[str, JSON], key: str) -> JSONObject:
+    """The object at *key*, which may be missing. Raises `ServiceError` if it is something else."""
+    value = result.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ServiceError("invalid_answer")
+    return value or {}

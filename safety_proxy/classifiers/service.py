@@ -20,7 +20,14 @@ from safety_proxy.model import HARMS, Category, Kind, Query, Verdict
 
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses that another try may mend."""
-_REASONS: Final = {401: "unauthorized", 403: "unauthorized", 407: "unauthorized", 408: "timeout", 429: "rate_limited"}
+_REASONS: Final = {
+    401: "unauthorized",
+    403: "unauthorized",
+    407: "unauthorized",
+    408: "timeout",
+    424: "server_error",  # of Text Embeddings Inference: the model failed, not the text
+    429: "rate_limited",
+}
 
 
 class ServiceError(SafetyProxyError):
@@ -47,7 +54,10 @@ def refused(status: int, headers: Mapping[str, str]) -> ServiceError:
 
 
 def pause_of(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """The seconds that a service asks to be left alone for, by whichever header; ``Retry-After`` may have a date."""
+    """The seconds that a service asks to be left alone for, by whichever header; ``Retry-After`` may have a date.
+
+    Never negative, but infinite where the header says so. None for what is neither a number nor a date.
+    """
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
         value = headers.get(name)
         if value is None:

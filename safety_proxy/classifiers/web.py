@@ -22,10 +22,16 @@ _ANSWER: Final = 4 * 2**20
 
 
 class JSONService:
-    """The server at *url* (a slash at its end does not matter), asked with *headers*, which may hold a key."""
+    """The server at *url*, asked with *headers*, which may hold a key.
+
+    A slash at the end of *url* does not matter where a path is appended; where none is, the url is asked as it is.
+    """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
+        """Without a slash at its end."""
+        self.address = url
+        """As it was given: what is asked if no path is appended."""
         self._headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
@@ -43,7 +49,7 @@ class JSONService:
             raise ServiceError("rejected") from None
         try:
             async with self._open().post(
-                self.url + path, data=data, headers=self._headers, allow_redirects=False
+                self.url + path if path else self.address, data=data, headers=self._headers, allow_redirects=False
             ) as response:
                 if response.status != HTTPStatus.OK:
                     raise refused(response.status, response.headers)

@@ -20,7 +20,7 @@ from safety_proxy.rule import applies
 _ROUTE: Final = "webhook"
 _VERSION: Final = 1
 _TEXTS: Final = 16
-"""Texts of one request."""
+"""Texts of one request; one with images has a request of its own, since images are large."""
 _Value = TypeVar("_Value")
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 
@@ -51,8 +51,10 @@ _Verdicts: Final = TypeAdapter(list[_VerdictAnswer])
 class Webhook:
     """An `Adapter` for the server at the url of *service*, which judges texts for the categories that it *reports*.
 
-    It is sent *images* and *conversation* only if it wants them, and texts of at most *limit* characters. An answer that
-    is not of the documented shape is ``invalid_answer``; a category beyond those that it reports is passed over.
+    It is asked at that very url, and sent *images* and *conversation* only if it wants them, and texts of at most *limit*
+    characters. An answer that is not of the documented shape is ``invalid_answer`` for all texts of the request; a category
+    beyond those that it reports is passed over, and one that it leaves out is undecided. A reason of its own for a failure
+    counts if it is a word of at most 32 small letters and underscores, else it is ``invalid_answer``.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Webhook:
         self._service, self._reported = service, reports
         self.limit, self.overlap = limit, overlap
         self.reads_images, self.reads_conversation = images, conversation
-        digest = hashlib.sha256(service.url.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(service.address.encode()).hexdigest()[:12]
         told = f"images={images}:conversation={conversation}:limit={limit}/{overlap}"
         self.identity = f"http:{digest}:{'+'.join(sorted(reports))}:{told}"
 
@@ -79,9 +81,11 @@ class Webhook:
         return frozenset(category for category in self._reported if applies(category, kind))
 
     def questions(self, queries: Sequence[Query], /) -> Sequence[Question]:
-        """One for up to 16 texts."""
+        """One for up to 16 texts, and one for each text with images."""
         asked = [i for i, query in enumerate(queries) if self.reports(query.kind)]
-        batches = [asked[i : i + _TEXTS] for i in range(0, len(asked), _TEXTS)]
+        texts = [i for i in asked if not self._shows(queries[i])]
+        batches = [texts[i : i + _TEXTS] for i in range(0, len(texts), _TEXTS)]
+        batches += [[i] for i in asked if self._shows(queries[i])]
         return [
             Question(
                 _ROUTE,
@@ -98,13 +102,13 @@ class Webhook:
 
     async def _judge(self, queries: Sequence[Query]) -> Sequence[Verdict]:
         answer = await self._service.post("", {"version": _VERSION, "texts": [self._text(query) for query in queries]})
-        try:
-            verdicts = _Verdicts.validate_python(as_object(answer).get("verdicts"))
-        except ValidationError:  # its words quote what was sent
-            raise ServiceError("invalid_answer") from None
+        verdicts = _validated(as_object(answer).get("verdicts"))
         if len(verdicts) != len(queries):
             raise ServiceError("invalid_answer")
         return [self._read(verdict, query) for verdict, query in zip(verdicts, queries, strict=True)]
+
+    def _shows(self, query: Query) -> bool:
+        return self.reads_images and bool(query.images)
 
     def _text(self, query: Query) -> JSONObject:
         told: JSONObject = {
@@ -115,7 +119,7 @@ class Webhook:
         }
         if query.conversation and self.reads_conversation:
             told["conversation"] = [{"role": turn.role, "text": turn.text} for turn in query.conversation]
-        if query.images and self.reads_images:
+        if self._shows(query):
             images: list[JSON] = [
                 {"media_type": image.media_type, "data": base64.b64encode(image.data).decode()} for image in query.images
             ]
@@ -138,6 +142,14 @@ class Webhook:
             {c: r if _REASON.fullmatch(r) else "invalid_answer" for c, r in reasons.items() if c in reported},
             answer.scores,
         )
+
+
+def _validated(verdicts: JSON) -> list[_VerdictAnswer]:
+    try:
+        return _Verdicts.validate_python(verdicts)
+    except ValidationError:
+        pass
+    raise ServiceError("invalid_answer")  # not in the handler: the error of validation quotes the answer
 
 
 def _known(told: Mapping[str, _Value]) -> dict[Category, _Value]:

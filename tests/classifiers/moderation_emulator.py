@@ -52,20 +52,28 @@ class ModerationEmulator(LoopbackService):
 
     def answer(self, request: Received) -> web.Response:
         body = request.body
+        if not request.headers.get("Authorization", "").startswith("Bearer "):
+            return refusal(401, "You didn't provide an API key")
         if request.path != PATH or not isinstance(body, dict):
             return refusal(404, "Unknown request URL")
-        said = body.get("input")
-        if isinstance(said, str):
-            said = [said]
-        if not isinstance(said, list) or not said:
-            return refusal(400, "'input' is a required property")
-        if all(isinstance(text, str) and text for text in said):
-            results = [self._result(text, "text") for text in said]
-        elif all(isinstance(part, dict) for part in said):
-            results = [self._result(" ".join(map(_text_of, said)), "image")]
-        else:
-            return refusal(400, "Invalid type for 'input'")
+        results = self._results(body.get("input"))
+        if results is None:
+            return refusal(400, "Invalid value for 'input'")
         return web.json_response({"id": "modr-1", "model": body.get("model"), "results": results})
+
+    def _results(self, said: Any) -> list[dict[str, Any]] | None:  # noqa: ANN401 - whatever came in
+        """One result for each text, or one for all parts together; None if the input is neither, or has two images."""
+        said = [said] if isinstance(said, str) else said
+        if not isinstance(said, list) or not said:
+            return None
+        if all(isinstance(text, str) and text for text in said):
+            return [self._result(text, "text") for text in said]
+        if not all(isinstance(part, dict) for part in said) or sum("image_url" in part for part in said) > 1:
+            return None
+        try:
+            return [self._result(" ".join(map(_text_of, said)), "image")]
+        except (KeyError, ValueError):
+            return None
 
     def _result(self, text: str, kind: str) -> dict[str, Any]:
         names = [name for name in CATEGORIES if name not in self.left_out]

@@ -181,6 +181,15 @@ class TestBlocklists:
         found = await verdict(classifier, message("acme"))
         assert (found.blocklists, found.severities) == ({"brands": True}, {})
 
+    async def test_lists_that_were_not_searched_are_a_failure_even_if_no_harm_is_asked_for(
+        self, azure: AzureEmulator, make: Make
+    ) -> None:
+        azure.fail_at(ANALYSE, status=500)
+        classifier = make(checks=frozenset({"shields"}), blocklists=("brands",))
+        found = await verdict(classifier, prompt("acme"))
+        assert (found.detections, found.failures) == ({JAILBREAK: False}, dict.fromkeys(HARMS, "server_error"))
+        assert await reason(classifier, message("acme")) == "server_error"
+
     async def test_lists_and_checks_are_part_of_the_identity(self, make: Make) -> None:
         identities = {
             make(**options).identity

@@ -72,3 +72,7 @@ def test_every_guard_reports_the_four_harms(table: Hazards) -> None:
 @pytest.mark.parametrize(("score", "severity"), [(0.0, 0), (0.19, 0), (0.2, 2), (0.5, 4), (0.79, 4), (0.8, 6), (1.0, 6)])
 def test_cutoffs_grade_scores(score: float, severity: int) -> None:
     assert Cutoffs().severity(score) == severity
+
+
+def test_a_hazard_cannot_be_called_so_that_two_tables_look_alike() -> None:
+    assert Hazards({"a=hate,b": {HATE: None}}).identity() != Hazards({"a": {HATE: None}, "b": {HATE: None}}).identity()

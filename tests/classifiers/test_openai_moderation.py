@@ -112,6 +112,66 @@ async def test_older_models_know_nothing_illicit_and_decide_all_the_same(server:
     )
 
 
+@pytest.mark.parametrize("missing", ["illicit", "illicit/violent"])
+async def test_one_illicit_hazard_without_the_other_was_left_out(
+    server: ModerationEmulator, make: Make, missing: str
+) -> None:
+    server.left_out = {missing}
+    found = await verdict(make(rows={"illicit": {VIOLENCE: None}}), "fine")
+    assert found.failures == {VIOLENCE: "missing_category"}
+    assert VIOLENCE not in found.severities
+
+
+async def test_what_the_server_flags_below_the_cutoffs_is_safe(server: ModerationEmulator, make: Make) -> None:
+    result = {
+        "flagged": True,
+        "categories": dict.fromkeys(CATEGORIES, True),
+        "category_scores": dict.fromkeys(CATEGORIES, 0.1),
+    }
+    server.fail(body=json.dumps({"results": [result]}).encode())
+    assert (await verdict(make(), "x")).severities == CLEAN
+
+
+@pytest.mark.parametrize("flag", ["false", 0, []])
+async def test_an_odd_flag_is_no_zero(server: ModerationEmulator, make: Make, flag: object) -> None:
+    flags = dict.fromkeys(CATEGORIES, False) | {"hate": flag}
+    server.fail(body=json.dumps({"results": [{"categories": flags}]}).encode())
+    found = await verdict(make(), "x")
+    assert found.failures == {HATE: "invalid_answer"}
+    assert HATE not in found.severities
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, [], "safe", {"category_scores": "none", "categories": dict.fromkeys(CATEGORIES, False)}, {"categories": [False]}],
+)
+async def test_a_result_that_cannot_be_read_is_no_verdict(server: ModerationEmulator, make: Make, result: object) -> None:
+    server.fail(body=json.dumps({"results": [result]}).encode())
+    with pytest.raises(ClassifierError, match="invalid_answer"):
+        await verdict(make(), "x")
+
+
+async def test_a_missing_key_is_told_apart(server: ModerationEmulator) -> None:
+    classifier = RemoteClassifier("openai", OpenAIModeration(JSONService(f"{server.url}/v1"), "m"), Frame(retries=0))
+    with pytest.raises(ClassifierError, match="unauthorized"):
+        await verdict(classifier, "x")
+    await classifier.close()
+
+
+def test_all_that_a_verdict_depends_on_is_the_identity() -> None:
+    service = JSONService("http://h", {"Authorization": "Bearer secret"})
+    identities = {
+        OpenAIModeration(service, "a").identity,
+        OpenAIModeration(service, "b").identity,
+        OpenAIModeration(service, "a", images=False).identity,
+        OpenAIModeration(service, "a", cutoffs=Cutoffs(0.1)).identity,
+        OpenAIModeration(service, "a", rows={"violence": {}}).identity,
+        OpenAIModeration(JSONService("http://i"), "a").identity,
+    }
+    assert len(identities) == 6
+    assert "secret" not in "".join(identities)
+
+
 async def test_a_server_without_scores_is_taken_at_its_word(server: ModerationEmulator, make: Make) -> None:
     flags = {name: name == "hate" for name in CATEGORIES}
     server.fail(body=json.dumps({"results": [{"flagged": True, "categories": flags}]}).encode())
@@ -157,6 +217,17 @@ class TestImages:
         (found,) = await make().classify([Query("", Kind.IMAGE, images=(picture(),))])
         assert found.severities == {VIOLENCE: 0}
         assert found.failures == dict.fromkeys((SEXUAL, SELF_HARM), "missing_category")
+
+    @pytest.mark.parametrize("kinds", [["text"], [], None, "image"])
+    async def test_one_hazard_of_a_harm_that_was_not_looked_for_leaves_it_undecided(
+        self, server: ModerationEmulator, make: Make, kinds: object
+    ) -> None:
+        applied = {name: ["image"] for name in CATEGORIES} | {"violence/graphic": kinds}
+        result = {"category_scores": dict.fromkeys(CATEGORIES, 0.0), "category_applied_input_types": applied}
+        server.fail(body=json.dumps({"results": [result]}).encode())
+        (found,) = await make().classify([Query("", Kind.IMAGE, images=(picture(),))])
+        assert found.severities == {SEXUAL: 0, SELF_HARM: 0}
+        assert found.failures == {VIOLENCE: "missing_category"}
 
     async def test_images_may_be_left_to_others(self, make: Make) -> None:
         classifier = make(images=False)

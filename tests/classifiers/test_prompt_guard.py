@@ -117,11 +117,16 @@ async def test_rows_in_another_order_go_by_their_index(bench: Bench) -> None:
         ("classify", {"data": [{"probs": [0.1, 0.2, 0.3, 0.4]}]}),
         ("classify", {"data": [{"probs": [0.5, 0.5]}, {"probs": [0.5, 0.5]}]}),
         ("classify", {"data": [{"probs": [0.5, None]}]}),
+        ("classify", {"data": [None]}),
+        ("classify", {"data": [{"label": "LABEL_0"}]}),
         ("classify", []),
         ("predict", {}),
         ("predict", []),
         ("predict", [[{"label": "UNSURE", "score": 0.5}, {"label": "LABEL_1", "score": 0.5}]]),
         ("predict", [[{"label": "LABEL_1", "score": 0.5}]]),
+        ("predict", [[{"label": "LABEL_2", "score": 0.9}, {"label": "LABEL_1", "score": 0.1}]]),
+        ("predict", [[{"label": "JAILBREAK", "score": 0.9}, {"label": "INJECTION", "score": 0.1}]]),
+        ("predict", [[{"label": "MALICIOUS", "score": 0.9}, {"label": "LABEL_1", "score": 0.1}]]),
         ("predict", [[{"label": "LABEL_0", "score": "0.5"}, {"label": "LABEL_1", "score": 0.5}]]),
     ],
 )
@@ -129,6 +134,42 @@ async def test_what_cannot_be_read_is_no_verdict(bench: Bench, api: API, body: o
     asked = await bench.start(api)
     bench.server.fail(body=json.dumps(body).encode())
     with pytest.raises(ClassifierError, match="invalid_answer"):
+        await verdict(asked, "x")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"probs": [0.9, 0.1]}, {"probs": [0.9, 0.05, 0.05]}],
+        [{"index": 0, "probs": [0.9, 0.1]}, {"index": 0, "probs": [0.9, 0.1]}],
+    ],
+)
+async def test_rows_of_several_models_or_twice_of_one_segment_are_no_verdict(bench: Bench, rows: list[object]) -> None:
+    asked = await bench.start("classify")
+    text = "word " * 250
+    assert len(segments(text)) == len(rows)
+    bench.server.fail(body=json.dumps({"data": rows}).encode())
+    with pytest.raises(ClassifierError, match="invalid_answer"):
+        await verdict(asked, text)
+
+
+@BOTH
+@pytest.mark.parametrize("filler", ["x", "qz7 ", "\u00a0", "\u3000", "\ufdfa", "中", "😀", " \n", "\x00"])
+async def test_no_filler_pushes_an_attack_out_of_what_the_model_reads(bench: Bench, api: API, filler: str) -> None:
+    asked = await bench.start(api)
+    assert (await verdict(asked, filler * 1_000 + ATTACK)).detections == {JAILBREAK: True}
+    assert (await verdict(asked, "a" + filler * 1_000 + "a")).detections == {JAILBREAK: False}
+
+
+async def test_a_server_that_is_set_to_cut_texts_off_is_told_not_to(bench: Bench) -> None:
+    await verdict(await bench.start("predict"), "fine")
+    assert bench.server.bodies() == [{"inputs": [["fine"]], "truncate": False}]
+
+
+async def test_a_segment_that_has_too_many_tokens_all_the_same_is_undecided(bench: Bench) -> None:
+    asked = await bench.start("predict")
+    bench.server.fail(status=413, body=b'{"error":"must have less than 512 tokens","error_type":"Validation"}')
+    with pytest.raises(ClassifierError, match="rejected"):
         await verdict(asked, "x")
 
 
@@ -140,16 +181,14 @@ async def test_an_attack_is_found_wherever_in_a_long_text_it_stands(bench: Bench
     assert len(bench.server.received) > 1
 
 
-@given(st.text(st.sampled_from("ab \n.1é中😀\u0301"), max_size=4_000))
+@given(st.text(st.sampled_from("ab \n.1é中😀\u0301\u00a0\u3000\ufdfa\ud800"), max_size=4_000))
 def test_segments_fit_hold_the_whole_text_and_overlap(text: str) -> None:
-    if not text:
-        return
     parts = segments(text)
     assert all(tokens(part) <= TOKENS for part in parts)
     rebuilt, place = parts[0], 0
     for part in parts[1:]:
         place = text.find(part, place + 1)
-        assert place < len(rebuilt)
+        assert 0 < place < len(rebuilt)
         rebuilt = text[: place + len(part)]
     assert rebuilt == text
 

@@ -17,6 +17,7 @@ from safety_proxy.model import HARMS, Category, Verdict
         (404, "rejected", False),
         (408, "timeout", True),
         (413, "rejected", False),
+        (424, "server_error", False),
         (429, "rate_limited", True),
         (500, "server_error", True),
         (501, "server_error", False),

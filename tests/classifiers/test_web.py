@@ -40,7 +40,7 @@ async def failure(service: Echo) -> ServiceError:
 async def test_a_value_goes_and_a_value_comes(echo: Echo, body: JSON) -> None:
     client = JSONService(echo.url + "/v1/", {"Authorization": "Bearer k", "x-more": "1"})
     assert await client.post("/judge", body) == {"path": "/v1/judge", "said": body}
-    assert await client.post("", body) == {"path": "/v1", "said": body}
+    assert await client.post("", body) == {"path": "/v1/", "said": body}
     await client.close()
     headers = echo.received[0].headers
     assert (headers["Authorization"], headers["x-more"]) == ("Bearer k", "1")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from safety_proxy.classifiers.remote import Frame, RemoteClassifier
+from safety_proxy.classifiers.service import ServiceError
 from safety_proxy.classifiers.web import JSONService
 from safety_proxy.classifiers.webhook import Webhook
 from safety_proxy.errors import ClassifierError
@@ -84,6 +85,23 @@ async def test_images_and_conversation_go_only_where_they_are_wanted(hook: Webho
     assert make().reports(Kind.IMAGE) == frozenset()
 
 
+async def test_a_text_with_images_has_a_request_of_its_own(hook: WebhookEmulator, make: Make) -> None:
+    texts = [Query("fine", Kind.MESSAGE), Query("hatred", Kind.MESSAGE, images=(picture(),)), Query("naked", Kind.MESSAGE)]
+    found = await make(images=True).classify(texts)
+    assert [max(each.severities.values()) for each in found] == [0, 6, 4]
+    asked = [[text["text"] for text in body["texts"]] for body in hook.bodies()]
+    assert sorted(asked) == [["fine", "naked"], ["hatred"]]
+
+
+@pytest.mark.parametrize("path", ["/judge", "/judge/"])
+async def test_it_is_asked_at_the_very_url(hook: WebhookEmulator, path: str) -> None:
+    classifier = RemoteClassifier("own", Webhook(JSONService(hook.url + path), reports=ALL), Frame(retries=0))
+    hook.fail(body=b'{"verdicts":[{"severities":{"hate":0}}]}')
+    await verdict(classifier, Query("x", Kind.MESSAGE))
+    await classifier.close()
+    assert [request.path for request in hook.received] == [path]
+
+
 async def test_what_is_not_reported_is_passed_over(hook: WebhookEmulator, make: Make) -> None:
     found = await verdict(make(frozenset({HATE})), Query("hatred and slaughter", Kind.USER_PROMPT))
     assert (found.severities, found.detections, found.failures) == ({HATE: 6}, {}, {})
@@ -141,6 +159,17 @@ async def test_what_is_not_of_the_shape_is_no_verdict(hook: WebhookEmulator, mak
     with pytest.raises(ClassifierError, match=r"^invalid_answer$") as failed:
         await answered(hook, make, answer, text=SECRET)
     assert SECRET not in repr(failed.value.__cause__)
+    assert failed.value.__context__ is None
+
+
+async def test_the_error_of_validation_which_quotes_the_answer_goes_no_further(hook: WebhookEmulator) -> None:
+    hook.fail(body=json.dumps({"verdicts": [{"severities": {"hate": SECRET}}]}).encode())
+    adapter = Webhook(JSONService(hook.url), reports=ALL)
+    (question,) = adapter.questions([Query(SECRET, Kind.MESSAGE)])
+    with pytest.raises(ServiceError, match=r"^invalid_answer$") as failed:
+        await question.ask()
+    assert failed.value.__cause__ is failed.value.__context__ is None
+    await adapter.close()
 
 
 @pytest.mark.parametrize("body", [{}, {"verdicts": []}, {"verdicts": [{}, {}]}, [], None, {"verdicts": {}}])
@@ -164,7 +193,9 @@ def test_what_it_judges_and_where_is_the_identity() -> None:
         Webhook(service, reports=HARMS).identity,
         Webhook(service, reports=ALL, conversation=True).identity,
         Webhook(service, reports=ALL, limit=10).identity,
+        Webhook(service, reports=ALL, images=True).identity,
         Webhook(JSONService("http://i"), reports=ALL).identity,
+        Webhook(JSONService("http://i/"), reports=ALL).identity,
     }
-    assert len(identities) == 5
+    assert len(identities) == 7
     assert "secret" not in "".join(identities)
