@@ -7,7 +7,6 @@ and identifiers do not, so ordinary text is left alone.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -188,10 +187,7 @@ def _of_base64(run: str, cut: bool) -> str | None:
     for start in range(4 if cut or len(digits) >= _ANY_ALIGNMENT else 1):
         part = digits[start:]
         part = part[:-1] if len(part) % 4 == 1 else part  # one character is less than a byte
-        try:
-            decoded = _text(base64.b64decode(part + "=" * (-len(part) % 4)))
-        except binascii.Error:  # pragma: no cover - there is nothing in it that could be wrong
-            decoded = None
+        decoded = _text(base64.b64decode(part + "=" * (-len(part) % 4)))
         if decoded is not None:
             return decoded
     return None
