@@ -31,7 +31,7 @@ cov: test ## run the tests and fail if branch coverage is below the gate in pypr
 	$(BIN)/coverage report
 
 lint: $(VENV)/.installed-dev ## style, formatting, and the borders between the layers
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 

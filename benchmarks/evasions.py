@@ -14,8 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from safety_proxy.readings import readings
-
 from benchmarks.disguises import DISGUISES, UNDONE, Disguise
 from benchmarks.ordinary import ORDINARY
 from safety_proxy import policy_file
@@ -24,6 +22,7 @@ from safety_proxy.documents import parse, read
 from safety_proxy.engine import Engine
 from safety_proxy.events import Chunk, Closed, Finish, Item, Segment
 from safety_proxy.model import Action, Kind, Prompt, PromptText, Query, Severity
+from safety_proxy.readings import readings
 from safety_proxy.relay import Collector
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "evasions.md"
