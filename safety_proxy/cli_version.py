@@ -16,6 +16,7 @@ from safety_proxy.model import JSON, JSONObject
 
 DEPENDENCIES: Final = (
     "aiohttp",
+    "aiosqlite",
     "azure-ai-contentsafety",
     "cachetools",
     "click",
@@ -26,6 +27,7 @@ DEPENDENCIES: Final = (
     "pyahocorasick",
     "pydantic",
     "ruamel.yaml",
+    "sqlalchemy",
     "structlog",
     "tenacity",
     "uvloop",

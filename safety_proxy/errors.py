@@ -6,7 +6,8 @@
     ├── ConfigError        the operator's: a policy, configuration file, flag or variable is wrong
     ├── RequestError       the client's: a request that cannot be moderated or answered
     ├── BackendError       the model server's: unreachable, slow, broken, or it refused the request
-    └── ClassifierError    a classifier's: no verdict was to be had
+    ├── ClassifierError    a classifier's: no verdict was to be had
+    └── StoreError         the store's: its blocklists can neither be read nor changed
 
 Being filtered is a `safety_proxy.model.Decision`, never an exception. No message may contain text of a prompt or a
 completion, a key, or an address of a backend: they end in logs and in answers to clients.
@@ -104,3 +105,15 @@ class ClassifierError(SafetyProxyError):
     def leaves_open(self, category: Category) -> bool:
         """Whether *category* stays undecided because of this error."""
         return self.categories is None or category in self.categories
+
+
+class StoreError(SafetyProxyError):
+    """The store of blocklists cannot be reached, is too busy, or is broken. Nothing was changed, or nobody can tell.
+
+    *reason* is a short code for answers and logs: ``unreachable``, ``timeout``, ``read_only``, ``full`` (its disk) or
+    ``broken``. No message holds an address, a password, or the text of an item.
+    """
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(f"{reason}: {message}" if message else reason)
+        self.reason = reason
