@@ -30,10 +30,15 @@ def _settings_options(function: _Function) -> _Function:
     for name, meaning in reversed(list(OPTIONS.items())):
         if name != "backend_key":
             flag, what = f"--{name.replace('_', '-')}", f"{meaning} [{PREFIX}{name.upper()}]"
-            function = click.option(flag, name, metavar=_METAVARS.get(name, "TEXT"), help=what)(function)
+            if name in _SWITCHES:
+                function = click.option(flag, name, flag_value="true", default=None, help=what)(function)
+            else:
+                function = click.option(flag, name, metavar=_METAVARS.get(name, "TEXT"), help=what)(function)
     return function
 
 
+_SWITCHES = frozenset({"filter_only"})
+"""Flags that take no value."""
 _METAVARS = {
     "config": "FILE",
     "backend": "URL",
@@ -51,15 +56,17 @@ _METAVARS = {
     short_help="Run the proxy in front of a model server.",
     epilog="\b\nExamples:\n"
     "  safety-proxy serve --backend http://127.0.0.1:11434/v1\n"
-    "  safety-proxy serve --config proxy.yaml --port 9000 --workers 4",
+    "  safety-proxy serve --config proxy.yaml --port 9000 --workers 4\n"
+    "  safety-proxy serve --filter-only --policy strict",
 )
 @_settings_options
 def serve(**flags: str | None) -> None:
     """Run the proxy in front of a model server, until SIGTERM or SIGINT.
 
-    Either --backend or --config is needed; the address is 127.0.0.1:8080 unless one is given. What is set in several
-    places counts in this order: flag, environment variable (in brackets below), configuration file, default. The
-    backend's key is given by SAFETY_PROXY_BACKEND_KEY or --backend-key-file, never by a flag.
+    Either --backend, --config or --filter-only is needed; the address is 127.0.0.1:8080 unless one is given. What is set
+    in several places counts in this order: flag, environment variable (in brackets below), configuration file, default.
+    The backend's key is given by SAFETY_PROXY_BACKEND_KEY or --backend-key-file, never by a flag. With --filter-only no
+    model server is needed: what is served is the filtering service, and --policy is the policy that it judges by.
     """
     settings = load_settings(config=None, flags=flags, environ=os.environ)
     pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())

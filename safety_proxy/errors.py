@@ -92,6 +92,7 @@ class ClassifierError(SafetyProxyError):
     - ``circuit_open``: the service failed several times in a row and was not asked
     - ``unauthorized``: it does not take our key; ``server_error``: it failed; ``rejected``: it refused the text
     - ``invalid_answer``: what it said cannot be understood; ``missing_category``: it left something out
+    - ``blocklist_missing``: a stored blocklist does not exist; ``store_unavailable``: the lists were never to be had
     - ``internal``: a mistake of our own
 
     *categories* are those that stay undecided; None means all that the classifier reports.

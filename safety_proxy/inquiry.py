@@ -123,6 +123,10 @@ class Inquiry:
                     wanted.setdefault(id(classifier), (classifier, {}))[1][position] = None
         return [(classifier, list(positions)) for classifier, positions in wanted.values()]
 
+    def query(self, position: int) -> Query:
+        """The query at *position*."""
+        return self._queries[position]
+
     def parts(self, classifier: Classifier, positions: Iterable[int]) -> list[Query]:
         """All that *classifier* is asked about the queries at *positions*."""
         return [part for i in positions for form in self._forms(classifier, i) for part in form.parts]

@@ -35,6 +35,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "classifier.breaker": "the circuit breaker for a route of a classifier's service has opened, half opened or closed",
     "cache.redis_failed": "Redis is slow, down or full and is passed by; told once a minute",
     "cache.redis_is_back": "Redis works again",
+    "store.failed": "the store of blocklists cannot be read; the lists stay as they were last; told once",
+    "store.recovered": "the store of blocklists can be read again",
     "classifier.broken": "a classifier failed in a way that only a mistake in it explains",
     "library.message": "a library logged something; what it said is not shown",
     "log.unlisted": "an event was logged under a name that is not in this list",

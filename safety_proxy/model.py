@@ -104,6 +104,11 @@ class Query:
     """What was said before the text, oldest first. Only a classifier with ``reads_conversation`` is told."""
     tenant: str = ""
     """Whose text it is: the name of the caller's key. Tenants share no verdicts. No classifier is told."""
+    channel: str = field(default="", compare=False)
+    """For a part of a completion: its place in the choice, as in `safety_proxy.events.Segment`. No classifier is told."""
+    offset: int | None = field(default=None, compare=False)
+    """How many characters stand before it in its channel, or in its field. None: it is not written there like this. No
+    classifier is told."""
 
 
 @dataclass(frozen=True, slots=True)

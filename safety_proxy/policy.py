@@ -36,6 +36,9 @@ Reports: TypeAlias = Callable[[Kind], frozenset[Category]]
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """The roles that a policy may leave out. A text of any other role is always judged: a role is no pass."""
 
+LONGEST_STORED: Final = 128
+"""Positions of the longest term that a blocklist of the store takes: Azure's limit for the text of an item."""
+
 # --------------------------------------------------------------------------------------------------------------- rules
 
 
@@ -52,6 +55,8 @@ class Blocklist:
     """False: annotate only."""
     exceptions: tuple[str, ...] = ()
     """Phrases in which a match does not count."""
+    stored: bool = False
+    """Its terms are kept in the store, under its name; it has none here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 import orjson
-import re2
 
 from safety_proxy.documents import Document, seconds, validate
 from safety_proxy.model import HARMS, Category, JSONObject, Severity
-from safety_proxy.normalise import is_unbounded, term_length
+from safety_proxy.normalise import is_unbounded
 from safety_proxy.policy import ROLES, Blocklist, InputRules, OutputRules, Policy, StreamRules
+from safety_proxy.policy_lists import require_distinct, require_searchable
 from safety_proxy.policy_shape import (
     DecisiveShape,
     DetectionShape,
@@ -61,8 +61,8 @@ def shipped(package: Path = Path(__file__).parent) -> Mapping[str, Path]:
 def load(document: Document) -> Policy:
     """The policy in *document*. Raises `ConfigError` for the first mistake, with file, line and field."""
     shape = _fill(validate(PolicyShape, document))
-    _require_distinct(shape, document)
-    longest = _require_searchable(shape, document)
+    require_distinct(shape, document)
+    longest = require_searchable(shape, document)
     stream = shape.output.stream
     if stream.context <= stream.holdback:
         message = f"must be more than holdback: context is {stream.context}, holdback is {stream.holdback}"
@@ -103,7 +103,7 @@ def _document(shape: PolicyShape) -> JSONObject:
     filled: JSONObject = shape.model_dump(mode="json", exclude={"defaults", "input", "output"}, exclude_none=True)
     annotations = filled.pop("annotations")
     for name, side in (("input", shape.input), ("output", shape.output)):
-        written = side.model_dump(mode="json", exclude_none=True)
+        written = side.model_dump(mode="json", exclude_none=True, by_alias=True)
         last = [*_categories(side), "blocklists", "stream"]
         filled[name] = {
             key: written[key] for key in sorted(written, key=lambda key: last.index(key) + 1 if key in last else 0)
@@ -187,6 +187,7 @@ def _blocklists(side: SideShape) -> Mapping[str, Blocklist]:
                 tuple(written.patterns),
                 block=written.action == "block",
                 exceptions=tuple(written.exceptions),
+                stored=written.source is not None,
             )
             for written in side.blocklists
         }
@@ -236,63 +237,6 @@ def _require_classifiers(rule: HarmShape | DetectionShape, shape: PolicyShape, d
     for index, name in enumerate(rule.classifiers or ()):
         if name not in shape.classifiers:
             raise document.error(f"`{name}` is not among the policy's classifiers", (*place, "classifiers", index))
-
-
-def _require_distinct(shape: PolicyShape, document: Document) -> None:
-    """No name is taken twice: of classifiers, and of the blocklists of a side."""
-    lists: list[tuple[Place, list[str]]] = [(("classifiers",), list(shape.classifiers))]
-    for name, side in (("input", shape.input), ("output", shape.output)):
-        lists.append(((name, "blocklists"), [blocklist.name for blocklist in side.blocklists]))
-    for place, names in lists:
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise document.error(f"`{name}` is named twice", (*place, index))
-
-
-def _require_searchable(shape: PolicyShape, document: Document) -> int:
-    """Every blocklist has something to search for that can be found. Returns the longest term of the output side.
-
-    A stream withholds a term only if it is no longer than the holdback; one that withholds nothing sees it whole only if it
-    is shorter than the context.
-    """
-    for name, side in (("input", shape.input), ("output", shape.output)):
-        for index, blocklist in enumerate(side.blocklists):
-            place: Place = (name, "blocklists", index)
-            if not blocklist.terms and not blocklist.patterns:
-                raise document.error("has neither terms nor patterns", place)
-            for key, phrases in (("terms", blocklist.terms), ("exceptions", blocklist.exceptions)):
-                for number, phrase in enumerate(phrases):
-                    if term_length(phrase) == 0:
-                        raise document.error("is blank", (*place, key, number))
-            for number, pattern in enumerate(blocklist.patterns):
-                if mistake := _mistake_in(pattern):
-                    raise document.error(mistake, (*place, "patterns", number))
-    terms = (
-        (term_length(term), ("output", "blocklists", index, key, number))
-        for index, blocklist in enumerate(shape.output.blocklists)
-        for key, phrases in (("terms", blocklist.terms), ("exceptions", blocklist.exceptions))
-        for number, term in enumerate(phrases)
-    )
-    longest, where = max(terms, key=lambda term: term[0], default=(0, ()))
-    stream = shape.output.stream
-    if longest > stream.holdback and stream.mode == "buffered":
-        message = f"is {longest} long, so `output.stream.holdback` must be at least {longest}; it is {stream.holdback}"
-        raise document.error(message, where)
-    if longest >= stream.context and stream.mode == "asynchronous":
-        message = f"is {longest} long, so `output.stream.context` must be at least {longest + 1}; it is {stream.context}"
-        raise document.error(message, where)
-    return longest
-
-
-def _mistake_in(pattern: str) -> str | None:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        compiled = re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0].decode("utf-8", "replace").partition(":")[0]  # what follows the colon is the pattern
-        return f"is not a pattern in RE2 syntax: {reason}"
-    return "matches the empty text, and so every text" if compiled.search("") else None
 
 
 def _warnings(shape: PolicyShape, document: Document) -> Iterator[str]:

@@ -113,6 +113,8 @@ class BlocklistShape(Shape):
 
     name: str = Field(pattern=r"^[0-9A-Za-z._~-]{1,64}$")
     """Its name in annotations, logs and reports."""
+    source: Literal["store"] | _Unwritten = Field(default=None, alias="from", json_schema_extra=_unwritten)
+    """store: its terms are kept in the server's store, under the same name, and change there; none are written here."""
     terms: list[str] = Field(default=[], max_length=10_000)
     """Words and phrases, found as whole words in the normalised text (whatever their case, spacing, look-alikes)."""
     patterns: list[str] = Field(default=[], max_length=1_000)

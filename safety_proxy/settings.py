@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from safety_proxy import policy_file
 from safety_proxy.documents import Document, read, validate
-from safety_proxy.errors import ConfigError
 from safety_proxy.policy import Policy
 from safety_proxy.settings_cache import CacheShape
 from safety_proxy.settings_classifiers import ClassifierSettings
@@ -30,18 +29,35 @@ from safety_proxy.settings_file import (
     LimitSettings,
     ListenSettings,
     expand,
-    read_secret,
 )
+from safety_proxy.settings_flags import ALONE, filter_only, with_backend, with_policy
 from safety_proxy.settings_named import classifiers_in_use, hint
+from safety_proxy.settings_service import ServiceShape, found_from
 from safety_proxy.settings_sources import Given, gather, unknown_variables
 from safety_proxy.settings_usage import MetricsSettings
-from safety_proxy.settings_values import KEY_HEADERS, check_secret, check_url
 from safety_proxy.yaml import Place
 
-ALONE: Final = "default"
-"""Name of the one backend and of the one deployment that ``--backend`` makes where no file tells of deployments."""
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS: Final = ("auto", "json", "pretty")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The standalone filtering service."""
+
+    policy: str
+    """By which it judges for those whose key has no policy."""
+    store: SecretStr
+    """Where blocklists are kept: the URL of a database; a file's path is absolute."""
+    store_written: bool = False
+    """Somebody wrote where the store is."""
+    stored_lists: frozenset[str] = frozenset()
+    """The names of the store's lists that policies in use are made of."""
+
+    @property
+    def store_needed(self) -> bool:
+        """Whether to keep up with the store. If not, it is opened when somebody asks for a list."""
+        return self.store_written or bool(self.stored_lists)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +77,7 @@ class Settings:
     limits: LimitSettings
     cache: CacheShape | None
     """None: no verdict is kept."""
+    service: ServiceSettings
     metrics: MetricsSettings
     drain: float
     workers: int
@@ -85,9 +102,13 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
     file = validate(FileShape, document)
     policies = _load_policies(file, document)
     _follow_names(file, document, policies)
-    file = _with_backend(file, given)
-    policies, file = _with_policy(policies, file, given)
-    in_use = list(_in_use(policies, file.deployments.values(), file.keys))
+    if "filter_only" in given and given["filter_only"].yes():
+        policies, file = filter_only(policies, file, given)
+    else:
+        file = with_backend(file, given)
+        policies, file = with_policy(policies, file, given)
+    service = _service(file, document)
+    in_use = list(_in_use(policies, file.deployments.values(), file.keys, service.policy))
     return Settings(
         listen=_listen(file, document, given),
         policies=MappingProxyType(policies),
@@ -98,6 +119,7 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
         keys=tuple(file.keys),
         limits=file.limits,
         cache=file.cache,
+        service=replace(service, stored_lists=frozenset(name for policy in in_use for name in _stored_lists(policy))),
         metrics=file.metrics or ("off" if file.keys else "open"),
         drain=file.drain,
         workers=given["workers"].whole(1, 1024) if "workers" in given else 1,
@@ -137,10 +159,15 @@ def _policy_files(file: FileShape, document: Document) -> Iterator[Path]:
 
 
 def _in_use(
-    policies: Mapping[str, Policy], deployments: Iterable[DeploymentSettings], keys: Iterable[KeySettings]
+    policies: Mapping[str, Policy], deployments: Iterable[DeploymentSettings], keys: Iterable[KeySettings], service: str
 ) -> Iterator[Policy]:
-    names = {deployment.policy for deployment in deployments} | {key.policy for key in keys}
+    names = {service} | {deployment.policy for deployment in deployments} | {key.policy for key in keys}
     return (policies[name] for name in sorted(name for name in names if name is not None))
+
+
+def _stored_lists(policy: Policy) -> Iterator[str]:
+    for side in (policy.input, policy.output):
+        yield from (blocklist.name for blocklist in side.blocklists.values() if blocklist.stored)
 
 
 # --------------------------------------------------------------------------------------------------------------- names
@@ -155,6 +182,8 @@ def _follow_names(file: FileShape, document: Document, policies: Mapping[str, Po
             _require(deployment.policy, policies, "policy", document, (*place, "policy"))
     if file.default_deployment is not None:
         _require(file.default_deployment, file.deployments, "deployment", document, ("default_deployment",))
+    if file.service is not None and file.service.policy is not None:
+        _require(file.service.policy, policies, "policy", document, ("service", "policy"))
     for index, key in enumerate(file.keys):
         place = ("keys", index)
         for number, name in enumerate(key.deployments or ()):
@@ -172,74 +201,15 @@ def _require(name: str, known: Iterable[str], kind: str, document: Document, pla
         raise document.error(f"no {kind} is called `{name}`; {hint(name, known)}", place)
 
 
-# ----------------------------------------------------------------------------------------------- flags and variables
+# ------------------------------------------------------------------------------------------------------------ services
 
 
-def _with_backend(file: FileShape, given: Mapping[str, Given]) -> FileShape:
-    """The file's deployments with the backend, or the key of a backend, that was given: it is the default deployment's."""
-    url, key = given.get("backend"), _backend_key(given)
-    if url is not None:
-        try:
-            check_url(url.text)
-        except ValueError as error:
-            raise url.error(str(error)) from None
-    if not file.deployments:
-        if url is None:
-            raise ConfigError("nothing to serve: give --backend URL, or write deployments in a configuration file")
-        backends = {**file.backends, ALONE: BackendSettings(url=url.text).model_copy(update={"key": key})}
-        deployments = {ALONE: DeploymentSettings(backend=ALONE)}
-        return file.model_copy(update={"backends": backends, "deployments": deployments, "default_deployment": ALONE})
-    if url is None and key is None:
-        return file
-    if file.default_deployment is None:
-        origin = "backend" if url is not None else "backend_key" if "backend_key" in given else "backend_key_file"
-        raise given[origin].error("is for the default deployment, but the file has no `default_deployment`")
-    name = file.deployments[file.default_deployment].backend
-    before = file.backends[name]
-    if url is not None:  # the key before is not for another server
-        backend = BackendSettings(url=url.text).model_copy(update={"key": key, "timeout": before.timeout})
-    else:
-        headers = {header: value for header, value in before.headers.items() if header.lower() not in KEY_HEADERS}
-        backend = before.model_copy(update={"key": key, "headers": headers})
-    return file.model_copy(update={"backends": {**file.backends, name: backend}})
-
-
-def _backend_key(given: Mapping[str, Given]) -> SecretStr | None:
-    key, file = given.get("backend_key"), given.get("backend_key_file")
-    source = key or file
-    if source is None:
-        return None
-    if key is not None and file is not None:
-        if key.origin.startswith("--") or not file.origin.startswith("--"):
-            raise file.error(f"is given together with {key.origin}; give one of them")
-        source = file
-    text = read_secret(Path(source.text)) if source is file else source.text
-    try:
-        return check_secret(SecretStr(text))
-    except ValueError as error:
-        raise source.error(str(error)) from None
-
-
-def _with_policy(
-    policies: dict[str, Policy], file: FileShape, given: Mapping[str, Given]
-) -> tuple[dict[str, Policy], FileShape]:
-    """The policies and deployments where the default deployment has the policy that was given."""
-    wanted = given.get("policy")
-    if wanted is None:
-        return policies, file
-    default = file.default_deployment
-    if default is None:
-        raise wanted.error("is for the default deployment, but the file has no `default_deployment`")
-    name: str | None = wanted.text
-    if "/" in wanted.text or wanted.text.endswith((".yaml", ".yml")):
-        policy = policy_file.load(read(Path(wanted.text)))
-        name, policies = policy.name, {**policies, policy.name: policy}
-    elif wanted.text == "off":
-        name = None
-    elif wanted.text not in policies:
-        raise wanted.error(f"no policy is called `{wanted.text}`; {hint(wanted.text, policies)}")
-    deployment = file.deployments[default].model_copy(update={"policy": name})
-    return policies, file.model_copy(update={"deployments": {**file.deployments, default: deployment}})
+def _service(file: FileShape, document: Document) -> ServiceSettings:
+    """The filtering service. Unless something else is written it judges as the default deployment does."""
+    shape = file.service or ServiceShape()
+    default = file.deployments.get(file.default_deployment or "")
+    policy = shape.policy or (default.policy if default is not None else None) or ALONE
+    return ServiceSettings(policy, found_from(shape.store, Path(document.file).parent), "store" in shape.model_fields_set)
 
 
 def _listen(file: FileShape, document: Document, given: Mapping[str, Given]) -> ListenSettings:

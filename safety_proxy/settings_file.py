@@ -19,6 +19,7 @@ from safety_proxy.model import JSON
 from safety_proxy.policy_shape import ClassifierName, Shape
 from safety_proxy.settings_cache import CacheSettings, CacheShape
 from safety_proxy.settings_classifiers import ClassifierSettings
+from safety_proxy.settings_service import ServiceShape
 from safety_proxy.settings_usage import MetricsSettings, PriceSettings, QuotaSettings
 from safety_proxy.settings_values import KEY_HEADERS, URL, Count, Header, Name, Port, Secret, Size, Time, Wait
 from safety_proxy.yaml import Place
@@ -87,6 +88,8 @@ class KeySettings(Shape):
     """None: all but those without a policy."""
     policy: str | None = None
     """Decides together with the deployment's."""
+    blocklists: Literal["none", "read", "write"] = "read"
+    """What it may do with the blocklists of the store: policies of others may be made of them."""
 
 
 class LimitSettings(Shape):
@@ -116,6 +119,8 @@ class FileShape(Shape):
     """None: open where everybody may call, else off."""
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheShape()
+    service: ServiceShape | None = None
+    """None: the filtering service as it is by default."""
     drain: Time = 30.0
 
 
@@ -168,7 +173,7 @@ def _holds_secret(place: Place) -> bool:
     match place:
         case ("backends" | "classifiers", _, "key") | ("backends" | "classifiers", _, "headers" | "query", _):
             return True
-        case ("cache", "redis", "url" | "secret"):
+        case ("cache", "redis", "url" | "secret") | ("service", "store"):
             return True
         case _:
             return False

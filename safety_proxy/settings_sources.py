@@ -17,6 +17,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "backend_key": "its key (variable only: other users of the machine can read flags)",
     "backend_key_file": "a file that holds its key",
     "policy": "name or file of the policy",
+    "filter_only": "serve the filtering service alone, without a model server",
     "host": "address to listen on",
     "port": "port to listen on",
     "workers": "number of processes",
@@ -44,6 +45,10 @@ class Given:
         if not (self.text.isascii() and self.text.isdigit() and len(self.text) < 10 and least <= int(self.text) <= most):  # noqa: PLR2004 - more digits than any bound has
             raise self.error(f"must be a whole number from {least} to {most}")
         return int(self.text)
+
+    def yes(self) -> bool:
+        """Whether the text says yes. Raises `ConfigError` if it says neither yes nor no."""
+        return self.one_of("true", "1", "yes", "false", "0", "no") in {"true", "1", "yes"}
 
     def one_of(self, *words: str) -> str:
         """The text, which is one of *words*. Raises `ConfigError`."""

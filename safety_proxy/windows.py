@@ -72,19 +72,29 @@ class Window:
 class _Channel:
     """What is remembered of one channel: the context for its next part."""
 
-    __slots__ = ("context", "cut")
+    __slots__ = ("context", "name", "start")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.context = ""
-        self.cut = False
+        self.start = 0
+        """Characters of the channel before the context."""
 
     def query(self, fresh: str, context: int, *, open_right: bool) -> Query:
         text = self.context + fresh
-        query = Query(text, Kind.COMPLETION, open_left=self.cut, open_right=open_right)
+        query = Query(
+            text,
+            Kind.COMPLETION,
+            open_left=self.start > 0,
+            open_right=open_right,
+            channel=self.name,
+            offset=self.start,
+        )
         surplus = visible(text) - context
         if surplus > 0:
-            text = text[offset_of(text, surplus) :]
-            self.cut = True
+            gone = offset_of(text, surplus)
+            self.start += gone
+            text = text[gone:]
         self.context = text
         return query
 
@@ -165,7 +175,7 @@ class Axis:
             fresh.setdefault(segment.channel, []).append(segment.text)
         self._taken = self.characters
         window = self._window(fresh, BEYOND, None)
-        calls = tuple(query for texts in self._whole.values() for query in _whole_queries("".join(texts)))
+        calls = tuple(query for name, texts in self._whole.items() for query in _whole_queries(name, "".join(texts)))
         return Window(BEYOND, window.queries + calls, self._taken)
 
     def _take(self, positions: int) -> tuple[dict[str, list[str]], str | None]:
@@ -191,13 +201,17 @@ class Axis:
 
     def _window(self, fresh: dict[str, list[str]], end: int, goes_on: str | None) -> Window:
         queries = [
-            self._channels.setdefault(channel, _Channel()).query(
-                "".join(texts), self._policy.context, open_right=channel == goes_on
-            )
-            for channel, texts in fresh.items()
+            self._channel(name).query("".join(texts), self._policy.context, open_right=name == goes_on)
+            for name, texts in fresh.items()
         ]
         queries += self._loose_queries(end)
         return Window(end, tuple(queries), self._taken)
+
+    def _channel(self, name: str) -> _Channel:
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = _Channel(name)
+        return channel
 
     def _loose_queries(self, end: int) -> Iterator[Query]:
         """The unknown strings and unchosen tokens of the chunks whose text ends up to *end*."""
@@ -214,11 +228,11 @@ class Axis:
             yield Query("\n".join(alternatives), Kind.COMPLETION)
 
 
-def _whole_queries(text: str) -> Iterable[Query]:
+def _whole_queries(channel: str, text: str) -> Iterable[Query]:
     """A tool call's part as it stands, without its escapes, and its strings alone as a JSON parser reads them."""
     readings = [text, unescape(text)]
     with suppress(ValueError):  # cut off, or no JSON at all
         readings.append("\n".join(strings(parse(text.encode("utf-8", "replace")))))
     for reading in dict.fromkeys(readings):
         if reading:
-            yield Query(reading, Kind.COMPLETION)
+            yield Query(reading, Kind.COMPLETION, channel=channel, offset=0 if reading is text else None)

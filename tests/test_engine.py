@@ -8,8 +8,8 @@ from safety_proxy.documents import parse
 from safety_proxy.engine import Engine
 from safety_proxy.errors import ConfigError
 from safety_proxy.events import Chunk, End, Finish, Release, Segment
-from safety_proxy.model import Action, Category, Kind, Prompt, PromptText, Query
-from safety_proxy.moderation import NO_BACKGROUND
+from safety_proxy.model import HARMS, Action, Category, Kind, Prompt, PromptText, Query, Verdict
+from safety_proxy.moderation import NO_BACKGROUND, Judged
 from safety_proxy.policy import Policy
 from safety_proxy.policy_file import load
 from safety_proxy.relay import Collector, once
@@ -186,3 +186,37 @@ def test_of_two_policies_the_one_that_tells_more_holds() -> None:
 def test_the_backend_is_called_in_parallel_if_all_policies_have_it(one: bool, two: bool, parallel: bool) -> None:
     policies = [policy(f"input: {{parallel: {str(each).lower()}}}", name) for each, name in ((one, "one"), (two, "two"))]
     assert engine(*policies).parallel is parallel
+
+
+async def test_a_witness_hears_of_every_window_where_it_stands_and_changes_no_decision() -> None:
+    judge = engine()
+    heard: list[Judged] = []
+    text = "x" * 300 + " bad " + "y" * 300
+
+    effects = await judge.moderate_answer(answer(text), choices=1, witness=heard.extend)
+
+    assert [type(effect) for effect in effects] == [type(e) for e in await judge.moderate_answer(answer(text), choices=1)]
+    assert all(text[each.query.offset :].startswith(each.query.text) for each in heard if each.query.offset is not None)
+    found = [
+        (each.query.channel, (each.query.offset or 0) + span.start)
+        for each in heard
+        for said in each.outcomes.values()
+        if isinstance(said, Verdict)
+        for span in said.spans
+    ]
+    assert found
+    assert set(found) == {("content", 301)}
+
+
+async def test_whatever_the_rules_are_all_that_the_classifiers_can_tell_can_be_asked_for() -> None:
+    judge = engine(policy("input: {hate: off, violence: {block_at: low}}\noutput: {}"))
+
+    (judged,) = await judge.classify([Query("bad", Kind.MESSAGE)])
+
+    assert judged.decision.action is Action.ALLOW
+    assert {category: each.severity for category, each in judged.decision.annotations.items()} == {
+        **dict.fromkeys(HARMS, 0),
+        Category.HATE: 4,
+    }
+    assert judge.reports(Kind.MESSAGE) == frozenset(Category)
+    assert judge.reports(Kind.IMAGE) == frozenset()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -41,7 +42,8 @@ class _Term:
     word_left: bool
     """It begins with a letter or digit: none may stand before it."""
     word_right: bool
-    lists: set[str]
+    lists: dict[str, list[int]]
+    """By name, the places of the terms that are spelt so."""
 
 
 class BlocklistClassifier:
@@ -71,10 +73,11 @@ class BlocklistClassifier:
 
     def __init__(self, lists: Sequence[Blocklist], name: str = "blocklist") -> None:
         self.name = name
-        self._names = [blocklist.name for blocklist in lists]
-        for blocklist_name in self._names:
-            if self._names.count(blocklist_name) > 1:
-                raise ConfigError("two blocklists of this name", field=blocklist_name)
+        self._names: dict[str, None] = {}
+        for blocklist in lists:
+            if blocklist.name in self._names:
+                raise ConfigError("two blocklists of this name", field=blocklist.name)
+            self._names[blocklist.name] = None
         contents = json.dumps([[each.name, each.terms, each.patterns, each.exceptions] for each in lists])
         self.identity = f"blocklist:{hashlib.sha256(contents.encode()).hexdigest()}"
         self._automaton = _automaton(lists)
@@ -107,54 +110,79 @@ class BlocklistClassifier:
 
     def classify_now(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
         """One verdict for each query."""
-        return [self._search(query) for query in queries]
+        return [self.search(query, self._names) for query in queries]
 
-    def _search(self, query: Query) -> Verdict:
+    def search(self, query: Query, names: Collection[str]) -> Verdict:
+        """The verdict of the lists called *names* alone, whichever others there are. All of them have to be there."""
+        wanted = dict.fromkeys(names)
         spans = sorted(
-            {span for form in _forms(query) for span in self._spans(query, form)},
+            {span for form in _forms(query) for span in self._spans(query, form, wanted)},
             key=lambda span: (span.start, span.end, span.label),
         )
         found = {span.label for span in spans}
-        return Verdict(blocklists={name: name in found for name in self._names}, spans=tuple(spans))
+        return Verdict(blocklists={name: name in found for name in wanted}, spans=tuple(spans))
 
-    def _spans(self, query: Query, form: Normalised) -> Iterator[Span]:
-        inner = _inner(query, form)
-        excepted = self._exceptions.in_text(
+    def terms_in(self, query: Query, names: Collection[str]) -> Mapping[str, Sequence[int]]:
+        """The terms that were found, as places in the ``terms`` of each of the lists called *names*, in ascending order."""
+        wanted = dict.fromkeys(names)
+        found: dict[str, set[int]] = {name: set() for name in wanted}
+        seen: set[tuple[str, int]] = set()
+        for form in _forms(query):
+            hits = self._hits(
+                query,
+                form,
+                self._excepted(query, form),
+                lambda term: [name for name in _among(term.lists, wanted) if (name, id(term)) not in seen],
+            )
+            for label, term, _, _ in hits:
+                seen.add((label, id(term)))
+                found[label].update(term.lists[label])
+        return {name: sorted(places) for name, places in found.items()}
+
+    def _spans(self, query: Query, form: Normalised, names: Mapping[str, None]) -> Iterator[Span]:
+        excepted = self._excepted(query, form)
+        counts: Counter[str] = Counter()
+        hits = self._hits(
+            query, form, excepted, lambda term: [name for name in _among(term.lists, names) if counts[name] < _ENOUGH]
+        )
+        for label, _, start, end in hits:
+            counts[label] += 1
+            yield Span(*form.origin(start, end), label)
+        if self._patterns:
+            yield from self._pattern_spans(form, *_inner(query, form), excepted, names)
+
+    def _excepted(self, query: Query, form: Normalised) -> Excepted:
+        return self._exceptions.in_text(
             form.text,
             partial(_is_phrase, form.text, query.open_left),
             open_left=query.open_left,
             open_right=query.open_right,
         )
-        if self._automaton is not None:
-            hits = self._automaton.iter(form.text)
-            yield from self._term_spans(hits, form, inner, excepted, open_left=query.open_left)
-        if self._patterns:
-            yield from self._pattern_spans(form, *inner, excepted)
 
-    def _term_spans(
-        self,
-        hits: Iterable[tuple[int, _Term]],
-        form: Normalised,
-        inner: tuple[int, int],
-        excepted: Excepted,
-        *,
-        open_left: bool,
-    ) -> Iterator[Span]:
-        counts = dict.fromkeys(self._names, 0)
-        for last, term in hits:
-            labels = [label for label in term.lists if counts[label] < _ENOUGH]
+    def _hits(
+        self, query: Query, form: Normalised, excepted: Excepted, wanted: Callable[[_Term], Sequence[str]]
+    ) -> Iterator[tuple[str, _Term, int, int]]:
+        """Where terms count: list, term, start and end in the normalised text. *wanted* tells which lists to look at."""
+        if self._automaton is None:
+            return
+        first, limit = _inner(query, form)
+        for last, term in self._automaton.iter(form.text):
+            labels = wanted(term)
             start, end = last + 1 - term.length, last + 1
-            if labels and inner[0] <= start and end <= inner[1] and _whole_words(form.text, start, end, term, open_left):
+            if labels and first <= start and end <= limit and _whole_words(form.text, start, end, term, query.open_left):
                 for label in labels:
                     if not excepted.covers(label, start, end):
-                        counts[label] += 1
-                        yield Span(*form.origin(start, end), label)
+                        yield label, term, start, end
 
-    def _pattern_spans(self, form: Normalised, start: int, end: int, excepted: Excepted) -> Iterator[Span]:
+    def _pattern_spans(
+        self, form: Normalised, start: int, end: int, excepted: Excepted, names: Mapping[str, None]
+    ) -> Iterator[Span]:
         # RE2 wants UTF-8 and gives offsets in it. Half a surrogate pair has none and goes as a question mark.
         before, within = (text.encode(errors="replace") for text in (form.text[:start], form.text[start:end]))
         encoded = before + within + form.text[end:].encode(errors="replace")
         for label, pattern in self._patterns:
+            if label not in names:
+                continue
             position, limit = len(before), len(before) + len(within)
             while (match := pattern.search(encoded, position, limit)) is not None:
                 found = len(encoded[: match.start()].decode()), len(encoded[: match.end()].decode())
@@ -169,10 +197,8 @@ def _automaton(lists: Sequence[Blocklist]) -> ahocorasick.Automaton | None:
     for blocklist in lists:
         for index, term in enumerate(blocklist.terms):
             for spelling in _spellings(term, f"{blocklist.name}.terms[{index}]"):
-                entry = terms.setdefault(
-                    spelling, _Term(len(spelling), in_word(spelling[0]), _ends_in_word(spelling), set())
-                )
-                entry.lists.add(blocklist.name)
+                entry = terms.setdefault(spelling, _Term(len(spelling), in_word(spelling[0]), _ends_in_word(spelling), {}))
+                entry.lists.setdefault(blocklist.name, []).append(index)
     if not terms:
         return None
     automaton = ahocorasick.Automaton()
@@ -180,6 +206,12 @@ def _automaton(lists: Sequence[Blocklist]) -> ahocorasick.Automaton | None:
         automaton.add_word(spelling, entry)
     automaton.make_automaton()
     return automaton
+
+
+def _among(lists: Mapping[str, object], names: Mapping[str, None]) -> list[str]:
+    """Those of *lists* that are called one of *names*, in the time that the fewer of them take."""
+    fewer, other = (lists, names) if len(lists) < len(names) else (names, lists)
+    return [name for name in fewer if name in other]
 
 
 def _spellings(term: str, field: str) -> set[str]:
@@ -240,7 +272,7 @@ def _is_phrase(text: str, open_left: bool, start: int, end: int) -> bool:
     Beyond the text's end there may be a border, and before its beginning, if that is *open_left*, too.
     """
     left, right = in_word(text[start]), _ends_in_word(text[start:end])
-    term = _Term(end - start, left and not (open_left and start == 0), right, set())
+    term = _Term(end - start, left and not (open_left and start == 0), right, {})
     return _whole_words(text, start, end, term, open_left)
 
 

@@ -90,7 +90,7 @@ def laid_out(value: JSON, field: str, role: str, *, history: bool = False) -> It
 
 def spoken(text: str, field: str, role: str, *, history: bool = False) -> Iterator[PromptText]:
     """A text of the conversation; one that holds escaped characters, as many a tool's JSON does, also without escapes."""
-    yield PromptText(Query(text, kind_of(role)), role_of(role), field, history, spoken=True)
+    yield PromptText(Query(text, kind_of(role), offset=0), role_of(role), field, history, spoken=True)
     decoded = unescape(text) if "\\u" in text else text
     if decoded != text:
         yield PromptText(Query(decoded, kind_of(role)), role_of(role), field, history)

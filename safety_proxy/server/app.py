@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
 
@@ -14,8 +15,11 @@ from aiohttp import web
 from safety_proxy.assembly import build_cache, build_classifiers, dress
 from safety_proxy.backend import Backend, open_session
 from safety_proxy.classifiers.base import Classifier, Observer
+from safety_proxy.classifiers.stored_blocklists import StoredBlocklists
 from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
+from safety_proxy.errors import ConfigError
+from safety_proxy.server import blocklists, content_safety, evaluation, litellm, moderations
 from safety_proxy.server.accounts import Accounts, show_limits
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
@@ -28,10 +32,12 @@ from safety_proxy.server.middleware import identify, translate_errors
 from safety_proxy.server.models import list_models, show_info, show_model
 from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
 from safety_proxy.server.proxy import complete
+from safety_proxy.server.service import SERVICE, Service
 from safety_proxy.server.shared import Shared, share
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import BackendSettings
 from safety_proxy.settings_usage import MetricsKey
+from safety_proxy.store.sql import SQLStore
 
 _Context = Callable[[web.Application], AsyncIterator[None]]
 
@@ -57,9 +63,15 @@ def create_app(
     cache = build_cache(settings.cache, meters)
     app[METRICS_KEY] = Metrics(shared.ledger, meters, shared.quotas, settings.metrics, clock)
     prices = {name: each.price for name, each in settings.deployments.items() if each.price is not None}
-    engines = _engines(settings, dress(classifiers, settings.classifiers, cache, meters), meters)
-    app[READINESS] = Readiness(classifiers.values())
-    app.cleanup_ctx.append(_closing([*classifiers.values(), *([cache] if cache is not None else [])]))
+    store = SQLStore(settings.service.store.get_secret_value())
+    bench = _Bench(settings, dress(classifiers, settings.classifiers, cache, meters), meters, StoredBlocklists(store))
+    engines = _engines(bench)
+    app[SERVICE] = _service(bench, store)
+    needed = [bench.lists.classifier(names)] if (names := sorted(settings.service.stored_lists)) else []
+    app[READINESS] = Readiness([*classifiers.values(), *needed])
+    app.cleanup_ctx.append(_closing([*classifiers.values(), *([cache] if cache is not None else []), store]))
+    if settings.service.store_needed:
+        app.cleanup_ctx.append(_following)
     app.cleanup_ctx.append(_probing)
     app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock)))
     app.on_shutdown.append(_drain)
@@ -78,6 +90,8 @@ def _add_routes(app: web.Application) -> None:
     for prefix in ("/v1", "/openai/v1"):
         app.router.add_get(f"{prefix}/models", list_models, allow_head=False)
         app.router.add_get(f"{prefix}/models/{{model:.+}}", show_model, allow_head=False)
+    for routes in (content_safety.ROUTES, blocklists.ROUTES, moderations.ROUTES, evaluation.ROUTES, litellm.ROUTES):
+        app.router.add_routes(routes)
     app.router.add_get("/info", show_info, allow_head=False)
     app.router.add_get("/openapi.json", show_description, allow_head=False)
     app.router.add_get("/healthz", healthz)
@@ -85,21 +99,61 @@ def _add_routes(app: web.Application) -> None:
     app.router.add_get("/metrics", show_metrics, allow_head=False)
 
 
-def _engines(
-    settings: Settings, classifiers: Mapping[str, Classifier], observer: Observer
-) -> dict[tuple[str | None, str | None], Engine]:
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What engines are made of."""
+
+    settings: Settings
+    classifiers: Mapping[str, Classifier]
+    observer: Observer
+    lists: StoredBlocklists
+
+    def engine(self, *names: str) -> Engine:
+        """One that enforces the policies of these names together. Raises `ConfigError`."""
+        policies = [self.settings.policies[name] for name in names]
+        limits = self.settings.limits
+        return Engine(
+            policies,
+            self.classifiers,
+            judgements=limits.judgements,
+            held_limit=limits.held,
+            observer=self.observer,
+            stored=self.lists.classifier,
+        )
+
+
+def _engines(bench: _Bench) -> dict[tuple[str | None, str | None], Engine]:
     """One for each policy of a deployment together with each policy of a key, or with none."""
-    of_deployments = {deployment.policy for deployment in settings.deployments.values()}
-    of_keys = {None, *(key.policy for key in settings.keys)}
-    engines = {}
-    for names in product(of_deployments, of_keys):
-        policies = [settings.policies[name] for name in dict.fromkeys(names) if name is not None]
-        if policies:
-            limits = settings.limits
-            engines[names] = Engine(
-                policies, classifiers, judgements=limits.judgements, held_limit=limits.held, observer=observer
-            )
-    return engines
+    of_deployments = {deployment.policy for deployment in bench.settings.deployments.values()}
+    of_keys = {None, *(key.policy for key in bench.settings.keys)}
+    pairs = {
+        names: [*dict.fromkeys(name for name in names if name is not None)] for names in product(of_deployments, of_keys)
+    }
+    return {names: bench.engine(*policies) for names, policies in pairs.items() if policies}
+
+
+def _service(bench: _Bench, store: SQLStore) -> Service:
+    """The filtering service, for every policy that can be enforced. Raises `ConfigError` if the policies in use cannot."""
+    service = bench.settings.service
+    in_use = {service.policy, *(key.policy for key in bench.settings.keys if key.policy is not None)}
+    engines: dict[str, Engine] = {}
+    unusable: dict[str, str] = {}
+    for name in bench.settings.policies:
+        try:
+            engines[name] = bench.engine(name)
+        except ConfigError as error:
+            if name in in_use:
+                raise
+            unusable[name] = error.message
+    return Service(service.policy, engines, unusable, store, bench.lists)
+
+
+async def _following(app: web.Application) -> AsyncIterator[None]:
+    """Keep up with the store, beside all else, until the server ends."""
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(app[SERVICE].lists.follow())
+        yield
+        following.cancel()
 
 
 def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None], Engine], accounts: Accounts) -> _Context:
@@ -154,6 +208,7 @@ def _keys(settings: Settings) -> list[Key]:
             bytes.fromhex(key.sha256),
             frozenset(key.deployments) if key.deployments is not None else None,
             settings.policies[key.policy] if key.policy is not None else None,
+            key.blocklists,
         )
         for key in settings.keys
     ]

@@ -6,13 +6,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from aiohttp import web
 
 from safety_proxy.backend import Backend
 from safety_proxy.errors import RequestError
 from safety_proxy.policy import Policy
+from safety_proxy.server.azure_api import route_of
 
 DEPLOYMENT_HEADER: Final = "azureml-model-deployment"
 
@@ -44,6 +45,8 @@ class Key:
     """None: all but those that opted out of filtering."""
     policy: Policy | None
     """Decides together with the deployment's; it can only tighten."""
+    blocklists: Literal["none", "read", "write"] = "read"
+    """What it may do with the blocklists of the store."""
 
     def may_use(self, deployment: Deployment) -> bool:
         """Whether the deployment is open to this key."""
@@ -97,9 +100,20 @@ class Deployments:
         return [each for each in self.by_name.values() if key is None or key.may_use(each)]
 
 
+_OTHER_HEADERS: Final[Mapping[str, str]] = {
+    "/contentsafety/": "Ocp-Apim-Subscription-Key",
+    "/integrations/": "x-api-key",
+}
+"""Where else clients put the key, by how the routes that they call begin."""
+
+
 def presented_key(request: web.Request) -> str:
-    """The key of a request: ``Authorization`` with or without ``Bearer``, or ``api-key``."""
+    """The key of a request: ``Authorization`` with or without ``Bearer``, ``api-key``, or what clients of the route send."""
     scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
     if rest and scheme.lower() == "bearer":
         return rest.strip()
-    return (scheme if not rest else "") or request.headers.get("api-key", "")
+    if scheme and not rest:
+        return scheme
+    route = route_of(request)
+    others = (header for beginning, header in _OTHER_HEADERS.items() if route.startswith(beginning))
+    return next(filter(None, map(request.headers.get, ("api-key", *others))), "")

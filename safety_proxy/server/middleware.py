@@ -10,13 +10,15 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import structlog
 from aiohttp import web
 
 from safety_proxy.dialects.annotations import error_body
-from safety_proxy.errors import BackendError, RequestError
+from safety_proxy.dialects.content_safety_errors import content_safety_error
+from safety_proxy.errors import BackendError, RequestError, StoreError
 from safety_proxy.jsontext import as_object, write
 from safety_proxy.model import JSON
 
@@ -27,10 +29,19 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 FACTS: Final = web.RequestKey("facts", dict[str, str | int | float | bool | None])
 """What the handler wants in the line about its request: deployment, policy, decision. Never text."""
 
+CONTENT_SAFETY: Final = re.compile("/+contentsafety/")
+"""How the paths of Azure AI Content Safety begin. Its clients write two slashes if their endpoint ends with one."""
+
 _ID_SHAPE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 """Routes that are called every few seconds and tell nothing."""
-_KINDS: Final = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "server_error"}
+_KINDS: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "server_error",
+}
 
 log = structlog.get_logger("safety_proxy.server")
 
@@ -66,41 +77,59 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
 @web.middleware
 async def translate_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error as JSON; a bug is 500 without a word of what it was."""
+    answer = partial(error_response, content_safety=CONTENT_SAFETY.match(request.path) is not None)
     try:
         return await handler(request)
-    except (RequestError, BackendError) as error:
-        return error_response(error)
+    except (RequestError, BackendError, StoreError) as error:
+        return answer(error)
     except web.HTTPException as error:
-        response = error_response(_as_request_error(error))
+        response = answer(_as_request_error(error))
         if "Allow" in error.headers:  # RFC 9110 wants it with every 405
             response.headers["Allow"] = error.headers["Allow"]
         return response
     except Exception:
         log.exception("request.crashed")
-        return error_response(None)
+        return answer(None)
 
 
-def error_response(error: RequestError | BackendError | None) -> web.Response:
-    """An error as HTTP: status, OpenAI's ``error`` object, ``Retry-After`` where it helps. None: a bug of ours."""
-    headers: dict[str, str] = {}
-    match error:
-        case RequestError():
-            status = error.status
-            headers |= error.headers
-            body = error_body(
-                error.message, kind=_KINDS.get(status, "invalid_request_error"), code=error.code, param=error.field
-            )
-        case BackendError():
-            status = error.status
+Failed: TypeAlias = RequestError | BackendError | StoreError | None
+"""Why there is no answer. None: a bug of ours."""
+
+
+def error_response(error: Failed, *, content_safety: bool = False) -> web.Response:
+    """An error as HTTP: status, body, ``Retry-After`` where it helps.
+
+    The body is OpenAI's ``error`` object, or what clients of Azure AI Content Safety read.
+    """
+    if isinstance(error, StoreError):
+        error = _as_unavailable(error)
+    status = error.status if error is not None else 500
+    code = error.code if error is not None else "internal_error"
+    message = error.message if error is not None else "internal error"
+    field, headers = (error.field, error.headers) if isinstance(error, RequestError) else (None, {})
+    if content_safety:
+        code, body = content_safety_error(status, message, code=code, target=field)
+    else:
+        kind = _KINDS.get(status, "server_error" if status == 500 else "invalid_request_error")  # noqa: PLR2004 - HTTP
+        if isinstance(error, BackendError):
             kind = error.error_type or ("server_error" if status >= 500 else "invalid_request_error")  # noqa: PLR2004 - HTTP
-            body = error_body(error.message, kind=kind, code=error.code, param=error.param)
-        case _:
-            status = 500
-            body = error_body("internal error", kind="server_error", code="internal_error")
+            field = error.param
+        body = error_body(message, kind=kind, code=code, param=field)
     if error is not None and error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    headers |= error_code_header(as_object(body["error"]).get("code"))
-    return web.Response(status=status, body=write(body), content_type="application/json", headers=headers)
+        headers = {**headers, "Retry-After": str(error.retry_after)}
+    return web.Response(
+        status=status,
+        body=write(body),
+        content_type="application/json",
+        headers={**headers, **error_code_header(code)},
+    )
+
+
+def _as_unavailable(error: StoreError) -> RequestError:
+    """The store is nothing that a client can mend; it may be back soon."""
+    log.warning("store.failed", reason=error.reason)
+    message = f"the store of blocklists cannot be used ({error.reason})"
+    return RequestError(message, status=503, code="store_unavailable", retry_after=1)
 
 
 def error_code_header(code: JSON) -> dict[str, str]:

@@ -8,6 +8,10 @@ from typing import Final, Protocol
 
 MOST_ITEMS: Final = 10_000
 """Items that a store holds over all its lists: Azure's limit."""
+LONGEST_NAME: Final = 128
+"""Characters of a list's name; Azure allows 64."""
+LONGEST_TEXT: Final = 500
+"""Characters of an item's text; Azure allows 128. A row of an index of PostgreSQL has 2,704 bytes for it and the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,24 @@ class Contents:
     """By name; the items in the order in which they came."""
 
 
+def check_text(text: str, longest: int | None = None) -> None:
+    """Raise ValueError if no store can keep *text*: it is longer than *longest* characters, or has NUL or half a surrogate.
+
+    PostgreSQL can hold neither of the two; that all stores refuse them makes it all the same which one is used.
+    """
+    if longest is not None and len(text) > longest:
+        raise ValueError(f"is longer than {longest} characters")
+    if "\0" in text:
+        raise ValueError("has a NUL character")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("has half a surrogate pair")
+
+
 class BlocklistStore(Protocol):
     """Keeps blocklists. Each call is one transaction; one that has returned is there to stay.
 
-    Every call raises `StoreError` when the store fails.
+    Names and texts differ where their characters do: case matters, and so does every other spelling. Every call raises
+    `StoreError` when the store fails. One that is called off did all or nothing.
     """
 
     async def open(self) -> None:
@@ -80,7 +98,8 @@ class BlocklistStore(Protocol):
     async def put_list(self, name: str, changes: Mapping[str, str | None]) -> tuple[StoredList, bool]:
         """Make a list, or change what *changes* tells of (``description``; None takes it away).
 
-        The list as it is now, and whether it is new.
+        The list as it is now, and whether it is new. Raises ValueError for a name or description that `check_text`
+        refuses, and for an unknown change.
         """
 
     async def remove_list(self, name: str) -> bool:
@@ -89,7 +108,8 @@ class BlocklistStore(Protocol):
     async def add_items(self, name: str, items: Sequence[NewItem]) -> Sequence[StoredItem]:
         """Put items on a list, all or none; one whose text is there already gets the description and keeps its id.
 
-        The items as they are now, in the order given. Raises `NoSuchListError`, `StoreFullError`.
+        The items as they are now, in the order given; a text given twice is one item, with the later description. Raises
+        `NoSuchListError`, `StoreFullError`, and ValueError for a text or description that `check_text` refuses.
         """
 
     async def remove_items(self, name: str, ids: Sequence[str]) -> None:

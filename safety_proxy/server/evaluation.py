@@ -1,0 +1,10 @@
+"""What a policy decides on a prompt or a completion, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+ROUTES: Final[Sequence[web.RouteDef]] = ()

@@ -1,0 +1,10 @@
+"""OpenAI's moderation API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+ROUTES: Final[Sequence[web.RouteDef]] = ()
