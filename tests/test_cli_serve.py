@@ -93,6 +93,11 @@ def test_flags_reach_the_settings(served: list[Settings], tmp_path: Path) -> Non
     assert backend.key.get_secret_value() == "secret"
 
 
+def test_the_filter_alone_needs_no_flag_but_its_own(served: list[Settings]) -> None:
+    assert run("serve", "--filter-only").exit_code == 0
+    assert [settings.deployments for settings in served] == [{}]
+
+
 def test_a_flag_counts_more_than_a_variable_and_that_more_than_the_file(served: list[Settings], tmp_path: Path) -> None:
     config = tmp_path / "proxy.yaml"
     config.write_text("listen: {port: 1}\n")
@@ -119,7 +124,10 @@ def test_logs_are_as_people_read_them_when_asked_for(served: list[Settings]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: nothing to serve: give --backend URL, or write deployments in a configuration file\n"),
+        (
+            [],
+            "error: nothing to serve: give --backend URL, write deployments in a configuration file, or say --filter-only\n",
+        ),
         (["--backend", BACKEND, "--port", "x"], "error: --port: must be a whole number from 0 to 65535\n"),
         (["--backend", BACKEND, "--log-level", "loud"], "error: --log-level: must be one of debug, "),
         (["--backend", BACKEND, "--policy", "strct"], "error: --policy: no policy is called `strct`; did you mean"),

@@ -130,6 +130,7 @@ def test_every_option_can_come_from_the_environment(tmp_path: Path) -> None:
         "WORKERS": "4",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
+        "FILTER_ONLY": "false",
     }
     settings = load_settings(config=None, flags={}, environ={f"SAFETY_PROXY_{name}": text for name, text in values.items()})
     backend = settings.backends["llama"]

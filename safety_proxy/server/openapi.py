@@ -6,96 +6,24 @@ It tells nothing of a configuration but whether keys are asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
 from safety_proxy import __version__
-from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.dialects.known_parameters import EXTRA_PARAMETERS, MODES
 from safety_proxy.jsontext import write
 from safety_proxy.model import JSON, JSONObject
 from safety_proxy.server.azure_api import API_VERSION, API_VERSION_SHAPE
 from safety_proxy.server.deployments import DEPLOYMENT_HEADER
+from safety_proxy.server.openapi_routes import ERRORS, METRICS, OPERATIONS, Method, Route
 from safety_proxy.server.openapi_schemas import SCHEMAS
+from safety_proxy.server.openapi_service import SERVICE_SCHEMAS
 from safety_proxy.sse import DONE
 
 DESCRIPTION: Final = web.AppKey("description", bytes)
 """The document, written."""
-
-# ------------------------------------------------------------------------------------------------------------- errors
-
-_COMMON: Final = (405,)
-_CALLER: Final = (400, 401, *_COMMON)
-_MODEL: Final = (*_CALLER, 404, 413, 415, 422, 429, 500, 502, 503, 504)
-_ERRORS: Final[Mapping[int, str]] = {
-    400: "The request is wrong (`param` names the field), holds what no classifier can read (`unsupported_content`), or its "
-    "prompt was filtered (`content_filter`). Or the backend refused it.",
-    401: "No valid key was presented.",
-    403: "The configuration shows metrics to nobody.",
-    404: "No such deployment, or not for this key.",
-    405: "The route has other methods.",
-    413: "The body is too large, or the prompt too long to be judged.",
-    415: "The body has a content coding that is not supported.",
-    422: "The backend refused the request. Other statuses of a refusing backend are passed on as well.",
-    429: "The deployment's quota for this minute is used up, or the backend's; `Retry-After` says when to come back.",
-    500: "A mistake of the proxy, or the backend's own error.",
-    502: "The backend cannot be reached, or its answer cannot be used.",
-    503: "The prompt could not be judged (`content_filter_error`), or there is too much to do (`overloaded`).",
-    504: "The backend did not answer in time.",
-}
-
-# ------------------------------------------------------------------------------------------------------------- routes
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    summary: str
-    answer: str
-    """Name of the schema of an answer with status 200; empty: plain text."""
-    errors: tuple[int, ...] = _COMMON
-    request: str = ""
-    """Name of the schema of a request's body; empty: a GET."""
-    events: str = ""
-    """Name of the schema of a streamed event's data; empty: never streamed."""
-    parameters: tuple[str, ...] = ()
-    secured: bool = True
-    unready: bool = False
-    """Status 503 has the same schema as 200."""
-    head: bool = False
-
-
-_AZURE: Final = ("api-version", "deployment-header")
-_ASKING: Final = (*_AZURE, "extra-parameters")
-_DIALECTS: Final[Mapping[str, _Route]] = {
-    "chat_completions": _Route(
-        "A chat completion, moderated", "ChatCompletion", _MODEL, "ChatRequest", "ChatCompletionChunk", _ASKING
-    ),
-    "completions": _Route(
-        "A text completion, moderated", "Completion", _MODEL, "CompletionRequest", "CompletionChunk", _ASKING
-    ),
-}
-_EMBEDDINGS: Final = _Route("Embeddings of moderated inputs", "Embeddings", _MODEL, "EmbeddingsRequest", "", _ASKING)
-_LIST: Final = _Route("The deployments open to the caller", "Models", _CALLER, parameters=("api-version",))
-_SHOW: Final = _Route("One of the deployments open to the caller", "Model", (*_CALLER, 404), parameters=("api-version",))
-
-_METRICS: Final = "/metrics"
-_ROUTES: Final[Mapping[str, _Route]] = {
-    **{path: _DIALECTS[dialect.name] for path, dialect in DIALECTS.items()},
-    **dict.fromkeys(EMBEDDINGS, _EMBEDDINGS),
-    "/v1/models": _LIST,
-    "/openai/v1/models": _LIST,
-    "/v1/models/{model}": _SHOW,
-    "/openai/v1/models/{model}": _SHOW,
-    "/info": _Route("The default deployment, or the one that a header names", "Info", (*_CALLER, 404), parameters=_AZURE),
-    "/openapi.json": _Route("This description", "OpenAPI", secured=False),
-    "/healthz": _Route("Whether the process lives", "Health", secured=False, head=True),
-    _METRICS: _Route("Counters in Prometheus' text format", "", (401, 403, *_COMMON)),
-    "/readyz": _Route("Whether requests can be judged", "Readiness", secured=False, unready=True, head=True),
-}
-"""The table: every route that the application has."""
 
 # --------------------------------------------------------------------------------------------------------- components
 
@@ -124,10 +52,21 @@ _PARAMETERS: Final[JSONObject] = {
     ),
     "deployment": _parameter("deployment", "path", "The deployment."),
     "model": _parameter("model", "path", "The deployment."),
+    "blocklist": _parameter("blocklist", "path", "Name of the blocklist.", pattern="^[0-9A-Za-z._~-]{1,64}$"),
+    "item": _parameter("item", "path", "Id of the item.", minLength=1, maxLength=64),
+    **{
+        name: _parameter(name, "query", told, type="integer", minimum=least)
+        for name, told, least in (
+            ("top", "How many are wanted in all.", 1),
+            ("skip", "How many to leave out at the beginning.", 0),
+            ("maxpagesize", "How many to show at a time.", 1),
+        )
+    },
 }
 _HEADERS: Final[Mapping[str, tuple[str, JSONObject]]] = {
     "x-request-id": ("The caller's id of the request, if it has the shape of one, else ours.", {"type": "string"}),
     "x-safety-proxy-policy": ("Identity of the policy that judged; `off` if none did.", {"type": "string"}),
+    "x-safety-proxy-classifiers": ("Identities of the classifiers that the policy names.", {"type": "string"}),
     "x-safety-proxy-mode": ("How text is held back.", {"enum": ["buffered", "whole", "asynchronous"]}),
     "x-safety-proxy-decision": ("The decision on the prompt.", {"enum": ["allow", "block", "error"]}),
     "x-ms-error-code": ("The error's `code` once more, as Azure's gateways tell it.", {"type": "string"}),
@@ -144,10 +83,6 @@ _HEADERS: Final[Mapping[str, tuple[str, JSONObject]]] = {
     },
     "Allow": ("The methods that the route has.", {"type": "string"}),
 }
-
-
-_JUDGED: Final = ("x-safety-proxy-policy", "x-safety-proxy-mode", "x-safety-proxy-decision")
-_LIMITS: Final = tuple(name for name in _HEADERS if name.startswith("x-ratelimit-"))
 
 
 def _headers(*names: str) -> JSONObject:
@@ -173,9 +108,14 @@ def _event(name: str) -> JSONObject:
     }
 
 
-def _error(status: int) -> JSONObject:
-    extra = {405: ("Allow",), 429: ("Retry-After", "retry-after-ms", *_LIMITS), 503: ("Retry-After",)}.get(status, ())
-    return {"description": _ERRORS[status], "headers": _headers("x-ms-error-code", *extra), "content": _json("Error")}
+def _error(status: int, schema: str) -> JSONObject:
+    limits = (name for name in _HEADERS if name.startswith("x-ratelimit-"))
+    extra = {405: ("Allow",), 429: ("Retry-After", "retry-after-ms", *limits), 503: ("Retry-After",)}.get(status, ())
+    return {"description": ERRORS[status], "headers": _headers("x-ms-error-code", *extra), "content": _json(schema)}
+
+
+def _error_name(status: int, schema: str) -> str:
+    return str(status) if schema == "Error" else f"{status}-{schema}"
 
 
 # ------------------------------------------------------------------------------------------------------------ document
@@ -183,24 +123,36 @@ def _error(status: int) -> JSONObject:
 
 def describe(*, keys: bool, metrics_key: bool = False) -> bytes:
     """The document, as JSON. *keys*: callers need one. *metrics_key*: readers of metrics do."""
-    statuses = sorted({status for route in _ROUTES.values() for status in route.errors})
+    errors = sorted(
+        {
+            (status, each.error)
+            for operations in OPERATIONS.values()
+            for each in operations.values()
+            for status in each.errors
+        }
+    )
     document: JSONObject = {
         "openapi": "3.1.0",
         "info": {
             "title": "safety_proxy",
             "version": __version__,
-            "description": "Moderated access to language models: the routes of OpenAI's API and of Azure's.",
+            "description": "Moderated access to language models, and moderation alone: the routes of OpenAI's API and of "
+            "Azure's.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "paths": {
-            path: _path(path, route, keys=metrics_key if path == _METRICS else keys) for path, route in _ROUTES.items()
+            path: {
+                method: _operation(path, method, route, keys=metrics_key if path == METRICS else keys)
+                for method, route in operations.items()
+            }
+            for path, operations in OPERATIONS.items()
         },
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": {**SCHEMAS, **SERVICE_SCHEMAS},
             "parameters": _PARAMETERS,
             "headers": {name: {"description": told, "schema": schema} for name, (told, schema) in _HEADERS.items()},
-            "responses": {str(status): _error(status) for status in statuses},
+            "responses": {_error_name(status, schema): _error(status, schema) for status, schema in errors},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
@@ -210,38 +162,39 @@ def describe(*, keys: bool, metrics_key: bool = False) -> bytes:
     return write(document)
 
 
-def _path(path: str, route: _Route, *, keys: bool) -> JSONObject:
+def _operation(path: str, method: Method, route: Route, *, keys: bool) -> JSONObject:
     in_path: list[str] = re.findall(r"\{(\w+)\}", path)
-    method = "post" if route.request else "get"
     operation: JSONObject = {
         "operationId": "_".join([method, *re.findall(r"\w+", path)]),
         "summary": route.summary,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in (*in_path, *route.parameters)],
-        "responses": _responses(route),
+        "responses": _bodiless(route) if method == "head" else _responses(route),
         "security": [{"bearer": []}, {"api-key": []}] if keys and route.secured else [],
     }
     if route.request:
         operation["requestBody"] = {"required": True, "content": _json(route.request)}
-    if not route.head:
-        return {method: operation}
-    return {method: operation, "head": {**operation, "operationId": f"head_{path[1:]}", "responses": _bodiless(route)}}
+    return operation
 
 
 _PLAIN: Final[JSONObject] = {"text/plain": {"schema": {"type": "string"}}}
 
 
-def _responses(route: _Route) -> JSONObject:
+def _responses(route: Route) -> JSONObject:
     content = _json(route.answer) if route.answer else dict(_PLAIN)
     if route.events:
         content["text/event-stream"] = {"schema": _event(route.events)}
-    judged = (*_JUDGED, *_LIMITS) if route.request else ()
-    answer: JSONObject = {"description": "As asked.", "headers": _headers(*judged), "content": content}
-    errors: Iterable[int] = route.errors
-    found: JSONObject = {"200": answer, **{str(status): {"$ref": f"#/components/responses/{status}"} for status in errors}}
-    return found | ({"503": {**answer, "description": "Not yet, or no longer."}} if route.unready else {})
+    answer: JSONObject = {"description": "As asked.", "headers": _headers(*route.judged)}
+    found: JSONObject = {
+        str(status): answer if status == 204 else {**answer, "content": content}  # noqa: PLR2004 - HTTP
+        for status in route.statuses
+    }
+    for status in route.errors:
+        found[str(status)] = {"$ref": f"#/components/responses/{_error_name(status, route.error)}"}
+    unready: JSONObject = {"503": {**answer, "content": content, "description": "Not yet, or no longer."}}
+    return found | (unready if route.unready else {})
 
 
-def _bodiless(route: _Route) -> JSONObject:
+def _bodiless(route: Route) -> JSONObject:
     statuses = ("200", "503") if route.unready else ("200",)
     return {status: {"description": "As GET, without the body.", "headers": _headers()} for status in statuses}
 
