@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from safety_proxy.classifiers.stored_blocklists import StoredBlocklists
 from safety_proxy.documents import parse
 from safety_proxy.engine import Engine
 from safety_proxy.errors import ConfigError
@@ -13,6 +14,8 @@ from safety_proxy.moderation import NO_BACKGROUND, Judged
 from safety_proxy.policy import Policy
 from safety_proxy.policy_file import load
 from safety_proxy.relay import Collector, once
+from safety_proxy.store.base import NewItem
+from safety_proxy.store.sql import SQLStore
 from safety_proxy.testing import ScriptedClassifier
 
 BAD = {"bad": (Category.HATE, 4)}
@@ -220,3 +223,29 @@ async def test_whatever_the_rules_are_all_that_the_classifiers_can_tell_can_be_a
     }
     assert judge.reports(Kind.MESSAGE) == frozenset(Category)
     assert judge.reports(Kind.IMAGE) == frozenset()
+
+
+HELD = "blocklists: [{name: house, from: store}]"
+STORED = f"input: {{{HELD}}}\noutput: {{{HELD}, stream: {{mode: whole}}}}"
+
+
+async def test_lists_of_the_store_are_searched_as_they_are_at_the_time() -> None:
+    store = SQLStore("sqlite://")
+    lists = StoredBlocklists(store)
+    judge = Engine([policy(STORED)], {"embedded": ScriptedClassifier(BAD)}, stored=lists.classifier)
+
+    assert await whole(judge, "a secret word") is Action.FAIL
+    missing = (await judge.moderate_prompt(prompt("a secret word"))).decision
+    assert (missing.action, missing.error) == (Action.FAIL, "blocklist_missing")
+    await store.put_list("house", {})
+    await store.add_items("house", [NewItem("secret word")])
+    await lists.refresh()
+    assert (await judge.moderate_prompt(prompt("a SECRET word"))).decision.blocklists == {"house": True}
+    assert await whole(judge, "a secret word") is Action.FILTER
+    assert await streamed(judge, "any other word") is Action.ALLOW
+    await store.close()
+
+
+def test_lists_of_the_store_need_one() -> None:
+    with pytest.raises(ConfigError, match="the blocklist `house` is in the store, and there is none"):
+        engine(policy(STORED))

