@@ -61,7 +61,15 @@ async def test_a_key_may_come_in_any_usual_header(
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"api-key": "key-al"}, {"Authorization": "Bearer "}, {"Authorization": "Basic key-all x"}]
+    "headers",
+    [
+        {},
+        {"api-key": "key-al"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic key-all x"},
+        {"Ocp-Apim-Subscription-Key": "key-all"},
+        {"x-api-key": "key-all"},
+    ],
 )
 async def test_without_a_valid_key_nobody_is_asked(
     serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, headers: dict[str, str]

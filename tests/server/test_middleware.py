@@ -7,8 +7,9 @@ import json
 import aiohttp
 import pytest
 import structlog
+from yarl import URL
 
-from safety_proxy.errors import BackendError, RequestError
+from safety_proxy.errors import BackendError, RequestError, StoreError
 from safety_proxy.server.middleware import error_response
 from safety_proxy.testing import Answer, FakeBackend, ScriptedClassifier
 from tests.server.conftest import HARM, Serve
@@ -25,6 +26,7 @@ from tests.server.wire import asks, whole, words
         (BackendError("no"), 502, "server_error"),
         (BackendError("no", status=429, retry_after=7), 429, "invalid_request_error"),
         (BackendError("no", status=400, error_type="BadRequestError", param="n"), 400, "BadRequestError"),
+        (RequestError("no", status=403), 403, "permission_error"),
         (None, 500, "server_error"),
     ],
 )
@@ -42,6 +44,49 @@ def test_every_error_is_one_object_with_the_same_four_keys(
     assert response.headers.get("Retry-After") == (
         str(error.retry_after) if error is not None and error.retry_after is not None else None
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RequestError("no", field="text"), 400, "InvalidRequestBody"),
+        (RequestError("no", code="InvalidResourceName"), 400, "InvalidResourceName"),
+        (RequestError("no", status=401, code="invalid_api_key"), 401, "401"),
+        (RequestError("no", status=404, code="not_found"), 404, "404"),
+        (RequestError("no", status=404, code="ResourceNotFound"), 404, "ResourceNotFound"),
+        (StoreError("timeout"), 503, "ServerBusy"),
+        (None, 500, "InternalError"),
+    ],
+)
+def test_clients_of_content_safety_read_errors_as_azure_writes_them(
+    error: RequestError | StoreError | None, status: int, code: str
+) -> None:
+    response = error_response(error, content_safety=True)
+    assert isinstance(response.body, bytes)
+
+    assert (response.status, response.headers["x-ms-error-code"]) == (status, code)
+    assert json.loads(response.body)["error"]["code"] == code
+
+
+def test_a_store_that_fails_is_told_by_a_word_of_ours_and_worth_another_try() -> None:
+    response = error_response(StoreError("unreachable"))
+    assert isinstance(response.body, bytes)
+
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert json.loads(response.body)["error"]["code"] == "store_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("path", "azure"), [("/contentsafety/nothing", True), ("//contentsafety/nothing", True), ("/v1/nothing", False)]
+)
+async def test_the_shape_of_an_error_goes_by_the_path(
+    serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession, path: str, azure: bool
+) -> None:
+    async with serve(backend) as url, http.get(URL(url + path, encoded=True)) as response:
+        error = (await response.json())["error"]
+
+    assert error["code"] == ("404" if azure else "not_found")
+    assert ("param" in error) is not azure
 
 
 @pytest.mark.parametrize(
