@@ -189,9 +189,8 @@ def _read_image(content: str) -> Image:
         raise _wrong("is larger than 4 MB", "image.content")
     for media_type in _MEDIA_TYPES:
         url = f"data:{media_type};base64,"
-        if read_data_url(url + content[:_HEAD]) is not None:
-            if image := read_data_url(url + content):
-                return image
+        if read_data_url(url + content[:_HEAD]) is not None and (image := read_data_url(url + content)) is not None:
+            return image
     raise _wrong("is not the base64 of a JPEG, PNG, GIF, BMP, TIFF or WEBP of at most 4 MB", "image.content")
 
 

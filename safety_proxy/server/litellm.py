@@ -28,6 +28,8 @@ from safety_proxy.server.exchange import PROXY, json_response, read_json
 from safety_proxy.server.middleware import FACTS
 from safety_proxy.server.service import Caller, admit_to_service
 
+DIALECT: Final = "litellm_guardrail"
+"""What the log calls it."""
 PATH: Final = "/integrations/litellm/beta/litellm_basic_guardrail_api"
 """LiteLLM appends what follows ``litellm`` to the ``api_base`` that its settings give."""
 
@@ -37,7 +39,7 @@ async def guard(request: web.Request) -> web.Response:
     caller = admit_to_service(request)
     asked = read_guardrail_request(await read_json(request))
     engines = _engines(caller, asked.policy)
-    request[FACTS].update(policy=_together(engine.identity for engine in engines))
+    request[FACTS].update(dialect=DIALECT, policy=_together(engine.identity for engine in engines))
     try:
         with request.app[PROXY].load.request():
             decision = strictest([await _judge(engine, asked.content, caller.tenant) for engine in engines])

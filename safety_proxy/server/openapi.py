@@ -17,6 +17,7 @@ from safety_proxy.jsontext import write
 from safety_proxy.model import JSON, JSONObject
 from safety_proxy.server.azure_api import API_VERSION, API_VERSION_SHAPE
 from safety_proxy.server.deployments import DEPLOYMENT_HEADER
+from safety_proxy.server.openapi_content_safety import CONTENT_SAFETY_SCHEMAS
 from safety_proxy.server.openapi_routes import ERRORS, METRICS, OPERATIONS, Method, Route
 from safety_proxy.server.openapi_schemas import SCHEMAS
 from safety_proxy.server.openapi_service import SERVICE_SCHEMAS
@@ -57,7 +58,7 @@ _PARAMETERS: Final[JSONObject] = {
     **{
         name: _parameter(name, "query", told, type="integer", minimum=least)
         for name, told, least in (
-            ("top", "How many are wanted in all.", 1),
+            ("top", "How many are wanted in all.", 0),
             ("skip", "How many to leave out at the beginning.", 0),
             ("maxpagesize", "How many to show at a time.", 1),
         )
@@ -149,7 +150,7 @@ def describe(*, keys: bool, metrics_key: bool = False) -> bytes:
             for path, operations in OPERATIONS.items()
         },
         "components": {
-            "schemas": {**SCHEMAS, **SERVICE_SCHEMAS},
+            "schemas": {**SCHEMAS, **CONTENT_SAFETY_SCHEMAS, **SERVICE_SCHEMAS},
             "parameters": _PARAMETERS,
             "headers": {name: {"description": told, "schema": schema} for name, (told, schema) in _HEADERS.items()},
             "responses": {_error_name(status, schema): _error(status, schema) for status, schema in errors},
@@ -172,7 +173,8 @@ def _operation(path: str, method: Method, route: Route, *, keys: bool) -> JSONOb
         "security": [{"bearer": []}, {"api-key": []}] if keys and route.secured else [],
     }
     if route.request:
-        operation["requestBody"] = {"required": True, "content": _json(route.request)}
+        content: JSONObject = {media: {"schema": _schema(route.request)} for media in route.media}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -56,6 +56,8 @@ class Route:
     """Of an answer that is no error; 204 has no body."""
     error: str = "Error"
     """Name of the schema of an error."""
+    media: tuple[str, ...] = ("application/json",)
+    """Types of a request's body."""
     judged: tuple[str, ...] = ()
     """Headers that tell who judged, and what was decided."""
 
@@ -102,6 +104,7 @@ def _content_safety(
     *errors: int,
     statuses: tuple[int, ...] = (200,),
     parameters: tuple[str, ...] = (),
+    media: tuple[str, ...] = ("application/json",),
 ) -> Route:
     return Route(
         summary,
@@ -111,6 +114,7 @@ def _content_safety(
         parameters=("api-version", *parameters),
         statuses=statuses,
         error="ContentSafetyError",
+        media=media,
         judged=_JUDGED,
     )
 
@@ -129,11 +133,11 @@ _CONTENT_SAFETY: Final[Mapping[str, Mapping[Method, Route]]] = {
     "/contentsafety/text:detectProtectedMaterialForCode": {
         "post": _content_safety("Code compared with known code", "ProtectedMaterial", "ProtectedCodeRequest")
     },
-    _LISTS: {"get": _content_safety("All blocklists", "Blocklists", "", 403, parameters=("skip", "maxpagesize"))},
+    _LISTS: {"get": _content_safety("All blocklists", "Blocklists", "", 403, parameters=("top", "skip", "maxpagesize"))},
     f"{_LISTS}/{{blocklist}}": {
         "get": _content_safety("A blocklist", "Blocklist", "", 403, 404),
         "patch": _content_safety("Make or change a blocklist", "Blocklist", "BlocklistChange", 403, statuses=(200, 201)),
-        "delete": _content_safety("Remove a blocklist with its items", "", "", 403, 404, statuses=(204,)),
+        "delete": _content_safety("Remove a blocklist with its items", "", "", 403, statuses=(204,)),
     },
     f"{_LISTS}/{{blocklist}}:addOrUpdateBlocklistItems": {
         "post": _content_safety("Add items", "BlocklistItems", "NewBlocklistItems", 403, 404)

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import URL, event
@@ -174,7 +175,9 @@ def _make_file(path: str) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        return
+        # What SQLite cannot open is not left to the library, whose thread may speak to a loop that has ended since.
+        if not Path(path).is_file() or not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise StoreError("unreachable", "it is no file that can be read") from None
     except OSError as error:
         raise StoreError(_SYSTEM_REASONS.get(error.errno or 0, "unreachable"), "its file cannot be made") from None
 

@@ -225,6 +225,39 @@ class TestLists:
             BlocklistClassifier([Blocklist("twice", ("a",)), Blocklist("once", ("a",)), Blocklist("twice", ("b",))])
 
 
+class TestSome:
+    LISTS = BlocklistClassifier(
+        [
+            Blocklist("a", ("worse", "bad", "Bad", "good"), exceptions=("bad hair day",)),
+            Blocklist("b", ("bad", "b\u0430d"), patterns=("w.rse",)),
+            Blocklist("c"),
+        ]
+    )
+
+    def test_some_lists_may_be_searched_without_the_others(self) -> None:
+        text = Query("bad worse", Kind.MESSAGE)
+        (whole,) = self.LISTS.classify_now([text])
+        assert self.LISTS.search(text, ["c", "b", "a"]) == whole
+        assert self.LISTS.search(text, ["a"]).spans == (Span(0, 3, "a"), Span(4, 9, "a"))
+        assert self.LISTS.search(text, ["c", "b"]).blocklists == {"b": True, "c": False}
+        assert self.LISTS.search(text, []).blocklists == {}
+
+    def test_the_terms_that_were_found_are_told_by_their_places(self) -> None:
+        text = Query("good, BAD bad: b\u0430d", Kind.MESSAGE)
+        assert self.LISTS.terms_in(text, ["a", "b", "c"]) == {"a": [1, 2, 3], "b": [0, 1], "c": []}
+        assert self.LISTS.terms_in(text, ["b"]) == {"b": [0, 1]}
+        assert BlocklistClassifier([Blocklist("a")]).terms_in(text, ["a"]) == {"a": []}
+
+    def test_edges_and_exceptions_count_for_terms_too(self) -> None:
+        assert self.LISTS.terms_in(Query("bad", Kind.MESSAGE, open_right=True), ["a"]) == {"a": []}
+        assert self.LISTS.terms_in(Query("a bad hair day", Kind.MESSAGE), ["a", "b"]) == {"a": [], "b": [0, 1]}
+        assert self.LISTS.terms_in(Query("a bad hair day, bad", Kind.MESSAGE), ["a"]) == {"a": [1, 2]}
+
+    def test_thousands_of_lists_are_made_in_linear_time(self) -> None:
+        classifier = BlocklistClassifier([Blocklist(f"list {number}", ("bad",)) for number in range(10_000)])
+        assert classifier.search(Query("bad " * 1000, Kind.MESSAGE), ["list 1"]).blocklists == {"list 1": True}
+
+
 class TestEdges:
     @pytest.mark.parametrize(
         ("text", "left", "right"),

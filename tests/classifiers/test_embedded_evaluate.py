@@ -8,11 +8,12 @@ import runpy
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from safety_proxy.classifiers.embedded import evaluate as module
 from safety_proxy.classifiers.embedded.evaluate import (
@@ -32,6 +33,11 @@ from tests.classifiers.tiny_models import constant_model, taught_model
 
 MODEL = taught_model(violence="dragonfire", hate="quagmire", jailbreak="crowbar")
 CALM = dict.fromkeys(HEADS, 0)
+
+
+def textbook() -> ModuleType:
+    """scikit-learn's figures, which take seconds to import: not before they are wanted."""
+    return import_module("sklearn.metrics")
 
 
 def sentences(word: str, count: int = 25) -> str:
@@ -84,8 +90,8 @@ def test_each_head_has_its_rows_its_positives_and_its_ranking() -> None:
         wanted, scores = known[known >= 0], judged.scores[known >= 0, column]
         assert (int(count), int(positive)) == (len(wanted), int((wanted == 1).sum()))
         if 0 < wanted.sum() < len(wanted):
-            assert float(precision) == pytest.approx(average_precision_score(wanted, scores), abs=1e-3)
-            assert float(area) == pytest.approx(roc_auc_score(wanted, scores), abs=1e-3)
+            assert float(precision) == pytest.approx(textbook().average_precision_score(wanted, scores), abs=1e-3)
+            assert float(area) == pytest.approx(textbook().roc_auc_score(wanted, scores), abs=1e-3)
         else:
             assert (precision, area) == ("nan", "nan")
 
@@ -119,8 +125,8 @@ def test_any_harm_is_ranked_by_the_overall_score_and_attacks_are_no_harm() -> No
     wanted = np.array([row.label("violence") for row in known])
     scores = [overall(MODEL.probabilities(MODEL.scores(row.text))) for row in known]
     assert (int(count), int(positive)) == (7, 2)
-    assert float(precision) == pytest.approx(average_precision_score(wanted, scores), abs=1e-3)
-    assert float(area) == pytest.approx(roc_auc_score(wanted, scores), abs=1e-3)
+    assert float(precision) == pytest.approx(textbook().average_precision_score(wanted, scores), abs=1e-3)
+    assert float(area) == pytest.approx(textbook().roc_auc_score(wanted, scores), abs=1e-3)
     assert recalls[:3] == ["0.500"] * 3
 
 

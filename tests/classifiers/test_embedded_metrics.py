@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from safety_proxy.classifiers.embedded.metrics import (
     average_precision,
@@ -26,19 +25,26 @@ SCORED = st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_
 """Labels of both kinds, with scores of which many are equal."""
 
 
+def textbook(name: str) -> ModuleType:
+    """A module of scikit-learn or scipy, which take seconds to import: not before they are wanted."""
+    return import_module(name)
+
+
 @given(SCORED)
 def test_precision_and_area_agree_with_scikit_learn(rows: list[tuple[bool, int]]) -> None:
     wanted = np.array([label for label, _ in rows], np.int8)
     scores = np.array([score for _, score in rows], np.float64)
-    assert average_precision(wanted, scores) == pytest.approx(average_precision_score(wanted, scores))
-    assert roc_auc(wanted, scores) == pytest.approx(roc_auc_score(wanted, scores))
+    assert average_precision(wanted, scores) == pytest.approx(
+        textbook("sklearn.metrics").average_precision_score(wanted, scores)
+    )
+    assert roc_auc(wanted, scores) == pytest.approx(textbook("sklearn.metrics").roc_auc_score(wanted, scores))
 
 
 @given(SCORED, st.sampled_from([0.01, 0.1, 0.3, 0.5, 0.9]))
 def test_recall_is_one_that_scikit_learn_finds_within_the_share(rows: list[tuple[bool, int]], share: float) -> None:
     wanted = np.array([label for label, _ in rows], np.int8)
     scores = np.array([score for _, score in rows], np.float64)
-    wrong, found, _ = roc_curve(wanted, scores, drop_intermediate=False)
+    wrong, found, _ = textbook("sklearn.metrics").roc_curve(wanted, scores, drop_intermediate=False)
     assert recall_at(wanted, scores, share) in [pytest.approx(recall) for recall in found[wrong <= share + 1e-12]]
 
 
@@ -48,14 +54,14 @@ def test_rank_correlation_agrees_with_scipy(pairs: list[tuple[int, float]]) -> N
     if len(set(left)) < 2 or len(set(right)) < 2:
         assert math.isnan(rank_correlation(left, right))
     else:
-        assert rank_correlation(left, right) == pytest.approx(spearmanr(left, right).statistic)
+        assert rank_correlation(left, right) == pytest.approx(textbook("scipy.stats").spearmanr(left, right).statistic)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 99)), min_size=1, max_size=60))
 def test_the_calibration_error_is_the_mean_distance_from_scikit_learn_s_curve(rows: list[tuple[bool, int]]) -> None:
     wanted = np.array([label for label, _ in rows], np.int8)
     chances = np.array([(percent + 0.5) / 100 for _, percent in rows])  # none lies on the border of two bins
-    true, said = calibration_curve(wanted, chances, n_bins=10)
+    true, said = textbook("sklearn.calibration").calibration_curve(wanted, chances, n_bins=10)
     sizes = [count for count in np.histogram(chances, bins=10, range=(0, 1))[0] if count]
     assert calibration_error(wanted, chances) == pytest.approx(np.average(np.abs(true - said), weights=sizes))
 

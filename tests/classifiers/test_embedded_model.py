@@ -300,8 +300,10 @@ def by_hand(model: Model, prepared: str, shares: npt.NDArray[np.float32], floor:
     found = score(sorted({bucket for bucket, _ in grams}), floor)
     if len(prepared) > WINDOW:
         blocks = max((len(prepared) + STRIDE // 2) // STRIDE, 1)
-        at = [(bucket, min(start // STRIDE, blocks - 1)) for bucket, start in grams]
-        windows = [[bucket for bucket, block in at if block in {first, first + 1}] for first in range(blocks - 1)]
+        begun: list[list[int]] = [[] for _ in range(blocks)]
+        for bucket, start in grams:
+            begun[min(start // STRIDE, blocks - 1)].append(bucket)
+        windows = [begun[first] + begun[first + 1] for first in range(blocks - 1)]
         best = np.max([score(window, 1) for window in windows], axis=0)
         found = shares * best + (1 - shares.astype(np.float64)) * found
     network = Network(model.kernel, model.channel_bias, model.output, model.output_bias, model.channel_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,11 @@ OPTIONAL = {"test_langchain_openai.py": "langchain_openai", "test_node_openai.py
 not run them anyway; test_installed.py makes the slow run fail."""
 
 collect_ignore = [file for file, package in OPTIONAL.items() if find_spec(package) is None]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave a file of slow tests, whose client takes seconds to import, out of the quick run."""
+    return True if collection_path.name in OPTIONAL and config.getoption("markexpr") == "not slow" else None
 
 
 @pytest.fixture(name="model")

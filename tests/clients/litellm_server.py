@@ -23,15 +23,16 @@ class Server:
 
 
 @contextmanager
-def litellm_proxy(config: Mapping[str, object], folder: Path) -> Iterator[Server]:
-    """Start it on a port of its own choice, with a configuration that is written to *folder*."""
+def litellm_proxy(config: Mapping[str, object], folder: Path, **environ: str) -> Iterator[Server]:
+    """Start it on a port of its own choice, with a configuration that is written to *folder*, and variables in *environ*."""
     assert PYTHON.exists(), MISSING
     file = folder / "config.yaml"
     file.write_text(json.dumps(config))
     key = f"sk-{secrets.token_hex(32)}"
     command = [str(BIN / "litellm"), "--config", str(file), "--host", "127.0.0.1", "--port", "0", "--telemetry", "False"]
+    variables = VARIABLES | environ | {"LITELLM_MASTER_KEY": key}
     with subprocess.Popen(  # noqa: S603 - installed by our own Makefile
-        command, env=VARIABLES | {"LITELLM_MASTER_KEY": key}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             assert process.stdout is not None

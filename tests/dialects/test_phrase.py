@@ -183,7 +183,7 @@ def test_an_escaped_phrase_in_the_arguments_of_a_tool_is_not_shown(escaped: str,
 
 @given(st.integers(0, 2), st.integers(1, 40), st.integers(0, 1000), st.booleans())
 def test_other_choices_go_on_as_they_were_sent(bad: int, step: int, seed: int, together: bool) -> None:
-    texts = ["once upon a time " * 20] * 3
+    texts = ["once upon a time " * 12] * 3
     texts[bad] = texts[bad][:100] + PHRASE + texts[bad][100:]
     payloads: list[JSONObject] = []
     for start in range(0, max(map(len, texts)), step):

@@ -96,6 +96,7 @@ async def test_azures_limits_are_a_thousand_requests_and_four_hundred_thousand_t
     assert (limits(headers)["limit-requests"], limits(headers)["limit-tokens"]) == ("1000", "400000")
 
 
+@pytest.mark.slow
 async def test_request_1001_of_a_minute_is_refused(serve: Serve, backend: FakeBackend, http: aiohttp.ClientSession) -> None:
     backend.answer = Answer.json(whole("Hi"))
     async with serve(backend, config=config("azure"), flags={}, clock=Clock()) as url:

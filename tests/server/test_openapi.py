@@ -49,9 +49,21 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over() -> None:
     assert named == there
 
 
+@pytest.mark.parametrize("status", [400, 401, 405, 413, 415, 500, 503])
+def test_every_route_of_the_filtering_service_has_its_errors(status: int) -> None:
+    service = ("/contentsafety", "/v1/moderations", "/v1/policy", "/integrations")
+    routes = [(path, operation) for path, _, operation in OPERATIONS if path.startswith(service)]
+    assert len(routes) > 14
+    shapes = {path.startswith("/contentsafety"): operation["responses"][str(status)]["$ref"] for path, operation in routes}
+    assert shapes == {
+        True: f"#/components/responses/{status}-ContentSafetyError",
+        False: f"#/components/responses/{status}",
+    }
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 413, 415, 429, 502, 503, 504])
 def test_every_model_route_has_its_errors(status: int) -> None:
-    posts = [operation for _, method, operation in OPERATIONS if method == "post"]
+    posts = [operation for path, _, operation in OPERATIONS if path.endswith(("completions", "embeddings"))]
     assert posts
     assert all(str(status) in operation["responses"] for operation in posts)
 
@@ -64,7 +76,9 @@ def test_whoever_needs_a_key_is_told_so_and_nobody_else() -> None:
 
 def test_completions_may_be_streamed_and_embeddings_may_not() -> None:
     streamed = {
-        path for path, _, operation in OPERATIONS if "text/event-stream" in operation["responses"]["200"].get("content", {})
+        path
+        for path, _, operation in OPERATIONS
+        if "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
     }
     assert streamed == {path for path in DOCUMENT["paths"] if path.endswith("completions")}
 

@@ -96,7 +96,13 @@ class Postgres:
         others = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()"
         )
-        await self.run(others, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", "ALTER DATABASE postgres RESET ALL")
+        await self.run(
+            "SET default_transaction_read_only = off",
+            others,
+            "DROP SCHEMA public CASCADE",
+            "CREATE SCHEMA public",
+            "ALTER DATABASE postgres RESET ALL",
+        )
         return self.url("postgres")
 
     async def run(self, *statements: str) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from safety_proxy.errors import ConfigError, StoreError
 from safety_proxy.store import sql, sql_urls
@@ -27,6 +28,7 @@ from tests.store.postgres import Postgres
 WORKERS = Path(__file__).parent / "workers.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 NOBODY = 65534
+PROCESSES = ["file", pytest.param("postgres", marks=pytest.mark.slow)]
 
 
 def python(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -144,6 +146,7 @@ class TestOthers:
         for store in stores:
             await store.close()
 
+    @pytest.mark.parametrize("shared_url", PROCESSES, indirect=True)
     async def test_processes_that_open_and_write_at_once_never_fail(self, shared_url: str) -> None:
         process = python(WORKERS, "race", shared_url, "4", "41")
         acknowledged = (await asyncio.to_thread(process.communicate))[0].split()
@@ -156,6 +159,7 @@ class TestOthers:
         assert await store.revision() == 21
         await store.close()
 
+    @pytest.mark.parametrize("shared_url", PROCESSES, indirect=True)
     async def test_what_was_acknowledged_survives_the_writer(self, shared_url: str) -> None:
         acknowledged = 0
         with python(WORKERS, "endless", shared_url) as process:
@@ -197,6 +201,13 @@ class TestFile:
         os.chmod(folder, 0o555)  # noqa: PTH101, S103 - that of a path is for those who may block
         with powerless():
             assert await refusal_to_open(f"sqlite:///{folder / 'lists.db'}") == "read_only"
+
+    async def test_a_file_that_cannot_be_read_is_unreachable(self, folder: Path) -> None:
+        path = folder / "lists.db"
+        path.touch()
+        os.chmod(path, 0)  # noqa: PTH101 - that of a path is for those who may block
+        with powerless():
+            assert await refusal_to_open(f"sqlite:///{path}") == "unreachable"
 
     async def test_a_folder_that_is_not_there_is_not_made(self, tmp_path: Path) -> None:
         assert await refusal_to_open(f"sqlite:///{tmp_path / 'missing' / 'lists.db'}") == "unreachable"
@@ -261,6 +272,30 @@ class TestPostgres:
         assert (await store.contents()).lists == {"a": tuple(added)}
         await store.put_list("c", {})
         await store.close()
+
+    async def test_a_server_that_was_started_again_between_two_calls_is_no_failure(self, postgres: Postgres) -> None:
+        store = await opened(await postgres.empty_database())
+        postgres.kill()
+        postgres.start_again()
+        await store.put_list("a", {})
+        assert [each.name for each in await store.lists(0, 9)] == ["a"]
+        await store.close()
+
+    async def test_who_adds_waits_for_others_before_it_counts(self, postgres: Postgres) -> None:
+        url = await postgres.empty_database()
+        one, other = await opened(url, 1), await opened(url, 1)
+        await one.put_list("a", {})
+        assert one._engine is not None
+        async with transaction(one._engine, "write") as connection:
+            await Statements(connection).add_items("a", [NewItem("t")], 1)
+            later = asyncio.create_task(other.add_items("a", [NewItem("u")]))
+            while not await connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not later.done()
+        with pytest.raises(StoreFullError):
+            await later
+        assert [item.text for item in await other.items("a", 0, 9)] == ["t"]
+        await one.close()
+        await other.close()
 
     async def test_a_server_that_is_not_there_is_told_of(self, postgres: Postgres) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -144,14 +144,24 @@ async def test_who_writes_takes_the_lock_at_once(tmp_path: Path, monkeypatch: py
     await engine.dispose()
 
 
-async def test_the_log_is_written_ahead_as_soon_as_nobody_has_the_file_locked(tmp_path: Path) -> None:
-    path = tmp_path / "lists.db"
+async def test_the_log_is_written_ahead_as_soon_as_nobody_has_the_file_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pauses = tmp_path / "lists.db", list[float]()
     locker = sqlite3.connect(path, isolation_level=None)
-    locker.execute("BEGIN EXCLUSIVE")
+    locker.execute("BEGIN IMMEDIATE")
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            locker.rollback()
+
+    monkeypatch.setattr("safety_proxy.store.sql_engine._STATEMENT", 0.01)
     engine = make_engine(f"sqlite:///{path}")
-    async with asyncio.TaskGroup() as group:
-        group.create_task(prepare_database(engine))
-        group.create_task(asyncio.to_thread(lambda: None)).add_done_callback(lambda _: locker.rollback())
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "sleep", pause)
+        await prepare_database(engine)
+    assert len(pauses) == 2
     assert locker.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     locker.close()
     await engine.dispose()

@@ -103,8 +103,8 @@ async def compare(steps: Sequence[tuple[str, ...]]) -> None:
     await store.close()
 
 
-@settings(max_examples=15)
-@given(st.lists(STEPS, max_size=8))
+@settings(max_examples=10)
+@given(st.lists(STEPS, min_size=4, max_size=10))
 def test_the_store_behaves_as_a_dictionary(steps: list[tuple[str, ...]]) -> None:
     asyncio.run(compare(steps))
 

@@ -22,7 +22,8 @@ backends: {{one: {{url: 'BACKEND'}}}}
 deployments: {{test: {{backend: one, policy: {policy}}}}}
 default_deployment: test
 metrics: {{sha256: "{digest}"}}
-keys: [{{name: k, sha256: "{digest}", deployments: [test]}}]
+keys: [{{name: k, sha256: "{digest}", deployments: [test], blocklists: write}}]
+service: {{policy: test}}
 """
 PINNED = '[parameters]\ndeployment = "test"\nmodel = "test"\nazureml-model-deployment = "test"\n'
 """Names of deployments cannot be guessed; everything else is up to schemathesis."""

@@ -1,0 +1,22 @@
+"""The words of the schemas are JSON Schema."""
+
+from __future__ import annotations
+
+import jsonschema  # type: ignore[import-untyped]  # ships no types
+
+from safety_proxy.server.openapi_types import INTEGER, NULLABLE, STRING, array, record, ref, text_of
+
+
+def test_they_make_schemas_that_take_and_refuse() -> None:
+    schema = record("A list.", "names", names=array(STRING, minItems=1), note=NULLABLE, size=INTEGER)
+    checked = jsonschema.Draft202012Validator(schema)
+
+    assert checked.is_valid({"names": ["a"], "note": None, "other": 1})
+    for wrong in ({}, {"names": []}, {"names": [1]}, {"names": ["a"], "size": "b"}):
+        assert not checked.is_valid(wrong)
+
+
+def test_what_is_required_and_what_has_a_name_is_only_written_where_it_is_meant() -> None:
+    assert "required" not in record("Nothing is.", description=STRING)
+    assert ref("Model") == {"$ref": "#/components/schemas/Model"}
+    assert text_of("A name.") == {"type": "string", "description": "A name."}
