@@ -68,6 +68,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "reason": "reason code of a missing verdict",
     "state": "closed, open or half_open",
     "operation": "what Redis was asked: get or put",
+    "decision": "allow, block or error: what the filtering service answered",
     "prompt_decision": "allow, content_filter or content_filter_error",
     "completion_decision": "the same for the completion; several, joined by +, where choices differ",
     "client_left": "whether the client closed the connection",

@@ -14,13 +14,15 @@ from safety_proxy.dialects.content_safety import (
     LONGEST_TEXT,
     MOST_DOCUMENTS,
     MOST_ITEMS,
+    SHORTEST_MATERIAL,
 )
 from safety_proxy.model import JSONObject
-from safety_proxy.server.openapi_types import BOOLEAN, NULLABLE, OBJECT, STRING, array, record, ref
+from safety_proxy.server.openapi_types import BOOLEAN, NULLABLE, OBJECT, STRING, array, optional, record, ref
 
+_MATERIAL: Final[JSONObject] = {"type": "string", "minLength": SHORTEST_MATERIAL, "maxLength": LONGEST_TEXT}
 _TEXT: Final[JSONObject] = {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}
-_CATEGORIES: Final[JSONObject] = array({"enum": [*HARM_NAMES]})
-_LEVELS: Final[JSONObject] = {"enum": ["FourSeverityLevels", "EightSeverityLevels"]}
+_CATEGORIES: Final[JSONObject] = optional(array({"enum": [*HARM_NAMES]}))
+_LEVELS: Final[JSONObject] = {"enum": ["FourSeverityLevels", "EightSeverityLevels", None]}
 _ANALYSIS: Final = array(
     record(
         "The severity found in one category.",
@@ -38,8 +40,8 @@ CONTENT_SAFETY_SCHEMAS: Final[JSONObject] = {
         "text",
         text=_TEXT,
         categories=_CATEGORIES,
-        blocklistNames=array(STRING),
-        haltOnBlocklistHit=BOOLEAN,
+        blocklistNames=optional(array(STRING)),
+        haltOnBlocklistHit=optional(BOOLEAN),
         outputType=_LEVELS,
     ),
     "TextAnalysis": record(
@@ -61,19 +63,19 @@ CONTENT_SAFETY_SCHEMAS: Final[JSONObject] = {
         "image",
         image=record("Its bytes in base64; an address is refused.", "content", content=STRING),
         categories=_CATEGORIES,
-        outputType={"enum": ["FourSeverityLevels"]},
+        outputType={"enum": ["FourSeverityLevels", None]},
     ),
     "ImageAnalysis": record("What was found.", "categoriesAnalysis", categoriesAnalysis=_ANALYSIS),
     "ShieldPromptRequest": record(
         "A user's prompt, documents, or both.",
-        userPrompt={"type": "string"},
-        documents=array(STRING, maxItems=MOST_DOCUMENTS),
+        userPrompt=optional({**STRING, "maxLength": LONGEST_TEXT}),
+        documents=optional(array(STRING, maxItems=MOST_DOCUMENTS)),
     ),
     "ShieldPromptAnalysis": record(
         "What was found, for what was sent.", userPromptAnalysis=_ATTACK, documentsAnalysis=array(_ATTACK)
     ),
-    "ProtectedMaterialRequest": record("A text to compare.", "text", text=STRING),
-    "ProtectedCodeRequest": record("Code to compare.", "code", code=STRING),
+    "ProtectedMaterialRequest": record("A text to compare.", "text", text=_MATERIAL),
+    "ProtectedCodeRequest": record("Code to compare.", "code", code=_MATERIAL),
     "ProtectedMaterial": record(
         "What was found.",
         "protectedMaterialAnalysis",

@@ -18,6 +18,11 @@ def array(items: JSON, **more: JSON) -> JSONObject:
     return {"type": "array", "items": items, **more}
 
 
+def optional(schema: JSONObject) -> JSONObject:
+    """*schema*, or null, which says as much as nothing."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def ref(name: str) -> JSONObject:
     """The schema of that name."""
     return {"$ref": f"#/components/schemas/{name}"}
