@@ -151,6 +151,14 @@ class Action(Enum):
     FILTER = "content_filter"
     FAIL = "content_filter_error"
 
+    @property
+    def word(self) -> str:
+        """What answers of the proxy call it: allow, block, error."""
+        return _ACTION_WORDS[self.name]
+
+
+_ACTION_WORDS: Final[Mapping[str, str]] = {"ALLOW": "allow", "FILTER": "block", "FAIL": "error"}
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:

@@ -102,8 +102,10 @@ class PromptModerator(Moderator):
         self, prompt: Prompt, texts: Sequence[PromptText], inquiry: Inquiry, decisions: Sequence[Decision] | None = None
     ) -> PromptDecision:
         decisions = decisions or self._decide_texts(texts, inquiry)
-        decided = list(zip([text.prompt_index for text in texts], decisions, strict=True))
-        prompts = {index: strictest(d for i, d in decided if i == index) for index in range(prompt.prompts)}
+        of_prompts: dict[int, list[Decision]] = {index: [] for index in range(prompt.prompts)}
+        for text, decision in zip(texts, decisions, strict=True):
+            of_prompts[text.prompt_index].append(decision)
+        prompts = {index: strictest(decided) for index, decided in of_prompts.items()}
         return PromptDecision(strictest(prompts.values()), prompts)
 
     def _refuse_unreadable(self, prompt: Prompt) -> None:

@@ -39,3 +39,11 @@ def test_harms_have_a_severity_and_all_other_categories_are_found_or_not() -> No
 
 def test_what_an_image_shows_is_in_no_representation() -> None:
     assert "secret" not in repr(Query("", Kind.IMAGE, images=(Image("image/png", b"secret"),)))
+
+
+def test_every_action_has_a_word_of_its_own() -> None:
+    assert {action: action.word for action in Action} == {
+        Action.ALLOW: "allow",
+        Action.FILTER: "block",
+        Action.FAIL: "error",
+    }

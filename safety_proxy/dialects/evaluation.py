@@ -19,7 +19,6 @@ from safety_proxy.dialects.base import MAX_CHOICES, Dialect
 from safety_proxy.dialects.chat_completions import ChatCompletions
 from safety_proxy.dialects.completions import Completions
 from safety_proxy.dialects.evaluation_stages import InputStage, OutputStage
-from safety_proxy.dialects.evaluation_texts import decision_word
 from safety_proxy.dialects.prompt import spoken
 from safety_proxy.errors import RequestError
 from safety_proxy.events import Chunk
@@ -165,7 +164,7 @@ def tell(identity: str | None, evaluated: Evaluated) -> JSONObject:
         "object": "policy.evaluation",
         "policy": evaluated.identity,
         "classifiers": [*evaluated.classifiers],
-        "decision": decision_word(evaluated.decision),
+        "decision": evaluated.decision.action.word,
         "stages": stages,
         "not_evaluated": missed,
     }

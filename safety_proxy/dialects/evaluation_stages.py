@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safety_proxy.dialects.evaluation_gaps import missed_classifiers, missed_fields, missed_rules, missed_text
-from safety_proxy.dialects.evaluation_texts import Judged, decision_word, in_order, input_text, output_text
+from safety_proxy.dialects.evaluation_texts import Judged, in_order, input_text, output_text
 from safety_proxy.events import Chunk
 from safety_proxy.model import JSON, Annotation, Category, Decision, JSONObject, PromptText, Severity
 from safety_proxy.policy import Policy, Rules, strictest
@@ -92,7 +92,7 @@ class OutputStage:
 
 def _summary(decision: Decision, rules: Sequence[Rules]) -> JSONObject:
     return {
-        "decision": decision_word(decision),
+        "decision": decision.action.word,
         "categories": {
             category.value: _category(category, annotation, rules) for category, annotation in in_order(decision.annotations)
         },

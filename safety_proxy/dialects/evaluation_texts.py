@@ -12,10 +12,9 @@ from operator import itemgetter
 from typing import Final, Protocol, TypeVar
 
 from safety_proxy.errors import ClassifierError
-from safety_proxy.model import JSON, Action, Category, Decision, JSONObject, PromptText, Query, Verdict
+from safety_proxy.model import JSON, Category, Decision, JSONObject, PromptText, Query, Verdict
 from safety_proxy.rule import Outcome
 
-_WORDS: Final = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
 _DIGITS: Final = 6
 _Value = TypeVar("_Value")
 
@@ -42,11 +41,6 @@ class Judged(Protocol):
     @property
     def text(self) -> PromptText | None:
         """The text of a prompt that it is; None for a part of a completion."""
-
-
-def decision_word(decision: Decision) -> str:
-    """allow, block or error."""
-    return _WORDS[decision.action]
 
 
 def in_order(found: Mapping[Category, _Value]) -> list[tuple[Category, _Value]]:
@@ -78,7 +72,7 @@ def _told(judged: Judged) -> JSONObject:
         "start": query.offset,
         "end": None if query.offset is None else query.offset + len(query.text),
         "kind": query.kind.value,
-        "decision": decision_word(judged.decision),
+        "decision": judged.decision.action.word,
         "spans": [*_spans(said, query.offset or 0)],
         "verdicts": {name: _outcome(outcome) for name, outcome in said.items()},
     }

@@ -17,8 +17,8 @@ What a result tells:
     none is above it, unless it is in that of another harm, for which it counts, too.
 ``categories``
     True where the policy filtered a harm that the name counts for, and the name's score is at least that of the policy's
-    ``block_at``, or the highest of all names that count for the harm. So each harm that was filtered makes some name true,
-    and of several names those that the classifier told apart. ``illicit`` counts for no harm and is never true.
+    ``block_at``, as the highest of the harm's names always is. So each harm that was filtered makes some name true, and of
+    several names those that the classifier told apart. ``illicit`` counts for no harm and is never true.
 ``category_applied_input_types``
     ``text``, ``image`` or both, by what was judged for it. What nobody judged is false, 0 and ``[]``.
 """
@@ -244,13 +244,10 @@ def _highest(harm: Category, scores: Mapping[str, float]) -> str | None:
 
 
 def _filtered(name: str, scores: Mapping[str, float], decision: Decision, filtered_at: Mapping[Category, int]) -> bool:
-    for harm in NAMES[name] if name in scores else ():
-        annotation = decision.annotations.get(harm)
-        if annotation is not None and annotation.filtered:
-            least = grade(filtered_at.get(harm, Severity.HIGH))
-            if scores[name] >= least or name == _highest(harm, scores):
-                return True
-    return False
+    if name not in scores:
+        return False
+    filtered = {harm for harm in NAMES[name] if harm in decision.annotations and decision.annotations[harm].filtered}
+    return any(scores[name] >= grade(filtered_at[harm]) for harm in filtered if harm in filtered_at)
 
 
 def _applied(name: str, told: Iterable[tuple[Said, Mapping[str, float]]]) -> list[JSON]:

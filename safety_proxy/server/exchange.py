@@ -168,8 +168,7 @@ class Exchange(ABC):
         actions = sorted({decision.action.value or "allow" for decision in decisions} - {"allow"}) or ["allow"]
         self._request[FACTS][f"{stage}_decision"] = "+".join(actions)
         if stage == "prompt":
-            words = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
-            self._headers["x-safety-proxy-decision"] = words[decisions[0].action]
+            self._headers["x-safety-proxy-decision"] = decisions[0].action.word
 
 
 class _Underway:

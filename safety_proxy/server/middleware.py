@@ -19,7 +19,7 @@ from aiohttp import web
 from safety_proxy.dialects.annotations import error_body
 from safety_proxy.dialects.content_safety_errors import content_safety_error
 from safety_proxy.errors import BackendError, RequestError, StoreError
-from safety_proxy.jsontext import as_object, write
+from safety_proxy.jsontext import write
 from safety_proxy.model import JSON
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

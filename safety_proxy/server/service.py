@@ -22,8 +22,6 @@ from safety_proxy.server.exchange import PROXY
 from safety_proxy.server.middleware import FACTS
 from safety_proxy.store.base import BlocklistStore
 
-_WORDS: Final = {Action.ALLOW: "allow", Action.FILTER: "block", Action.FAIL: "error"}
-
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -71,8 +69,8 @@ class Caller:
         judge = engine or self.engine
         told = {"x-safety-proxy-policy": judge.identity, "x-safety-proxy-classifiers": ", ".join(judge.classifiers)}
         if action is not None:
-            told["x-safety-proxy-decision"] = _WORDS[action]
-            self.request[FACTS]["decision"] = _WORDS[action]
+            told["x-safety-proxy-decision"] = action.word
+            self.request[FACTS]["decision"] = action.word
         return told
 
     def require_blocklists(self, *, write: bool = False) -> None:

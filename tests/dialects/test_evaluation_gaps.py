@@ -107,6 +107,7 @@ def test_fields_that_passed_unread_are_told_once() -> None:
         ([window("content", 0, 4), window("content", 2, 4)], [("content", 6, 10), ("refusal", 0, 5)]),
         ([window("content", 6, 4), window("content", 0, 4), window("refusal", 0, 5)], [("content", 4, 6)]),
         ([window("content", 0, 10), window("refusal", 0, 5)], []),
+        ([window("content", 0, 10), window("content", 2, 3), window("refusal", 0, 5)], []),
     ],
 )
 def test_text_of_a_choice_that_was_in_no_window_is_told(windows: list[Judged], gaps: list[tuple[str, int, int]]) -> None:

@@ -24,7 +24,7 @@ from safety_proxy.dialects.moderations import (
 from safety_proxy.documents import parse
 from safety_proxy.errors import ClassifierError, RequestError
 from safety_proxy.jsontext import as_object
-from safety_proxy.model import HARMS, JSON, Category, Decision, JSONObject, Kind, Severity, Verdict
+from safety_proxy.model import HARMS, JSON, Action, Category, Decision, JSONObject, Kind, Severity, Verdict
 from safety_proxy.policy import Rules, decide
 from safety_proxy.policy_file import load
 from safety_proxy.rule import Outcome, Rule
@@ -233,6 +233,19 @@ def test_of_several_classifiers_the_highest_score_counts() -> None:
     told = judged(one, Verdict({Category.HATE: 4}))
 
     assert scores_in(told)["hate"] == 0.5
+
+
+def test_where_classifiers_must_agree_the_score_says_what_they_agree_on() -> None:
+    rule = Rule(Category.SEXUAL, combine="all")
+    verdicts = [Verdict({Category.SEXUAL: 6}, scores={"sexual": 0.9}), Verdict({Category.SEXUAL: 2})]
+    decision = decide(Rules(categories={Category.SEXUAL: rule}), dict(zip("ab", verdicts, strict=True)), Kind.USER_PROMPT)
+    told = result(decision, [Said(verdict) for verdict in verdicts], MEDIUM)
+
+    assert (told["flagged"], true_in(told), scores_in(told)["sexual"]) == (False, [], 0.499999)
+
+
+def test_what_could_not_be_judged_is_not_flagged() -> None:
+    assert result(Decision(Action.FAIL, error="timeout"), [], MEDIUM)["flagged"] is False
 
 
 def test_texts_and_images_are_told_apart() -> None:

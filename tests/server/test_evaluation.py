@@ -122,6 +122,15 @@ async def test_each_choice_of_a_completion_is_told_with_its_windows(start: Start
     assert {"stage": "output", "what": "classifier", "name": "embedded", "reason": "timeout"} in told["not_evaluated"]
 
 
+async def test_an_allowed_choice_tells_what_was_found_below_the_threshold(start: Start, http: aiohttp.ClientSession) -> None:
+    async with start(classifier=ScriptedClassifier({"darn": (Category.HATE, 3)})) as url:
+        told = await ask(http, url, {"completion": SAFE[:200] + " darn " + SAFE[:200]})
+
+    assert told["decision"] == "allow"
+    for stage in (told["stages"]["output"], told["stages"]["output"]["choices"][0]):
+        assert stage["categories"]["hate"] == {"filtered": False, "severity": 3, "label": "low", "threshold": "medium"}
+
+
 class Slow(ScriptedClassifier):
     """Never answers on texts that hold the word."""
 
@@ -272,31 +281,34 @@ async def test_several_evaluations_are_answered_in_order_and_a_wrong_one_does_no
 
 
 class Crowded(ScriptedClassifier):
-    """Answers about texts with a number once four calls are open."""
+    """Answers about texts with a number once the gate is open; tells when four calls wait there."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.open = self.most = 0
-        self._full = asyncio.Event()
+        self.waiting = 0
+        self.four, self.gate = asyncio.Event(), asyncio.Event()
 
     async def classify(self, queries: Sequence[Query], /) -> Sequence[Verdict]:
         if any(query.text.startswith("number") for query in queries):
-            self.open += 1
-            self.most = max(self.most, self.open)
-            if self.open == 4:
-                self._full.set()
-            await self._full.wait()
-            self.open -= 1
+            self.waiting += 1
+            if self.waiting == 4:
+                self.four.set()
+            await self.gate.wait()
         return await super().classify(queries)
 
 
 async def test_no_more_than_four_evaluations_are_judged_at_a_time(start: Start, http: aiohttp.ClientSession) -> None:
     classifier = Crowded()
-    async with start(classifier=classifier) as url:
-        told = await ask(http, url, {"evaluations": [{"text": f"number {i}"} for i in range(30)]})
+    batch = {"evaluations": [{"text": f"number {i}"} for i in range(30)]}
+    async with start(classifier=classifier) as url, asyncio.TaskGroup() as group:
+        asking = group.create_task(ask(http, url, batch))
+        await classifier.four.wait()
+        await ask(http, url, {"text": "fine"})  # is served meanwhile, and takes turns in which a fifth could have begun
+        assert classifier.waiting == 4
+        classifier.gate.set()
+        told = await asking
 
     assert [each["decision"] for each in told["results"]] == ["allow"] * 30
-    assert classifier.most == 4
 
 
 @pytest.mark.parametrize("batch", [[], [{}] * 101, "text", None])
