@@ -85,6 +85,7 @@ async def put_list(caller: Caller, store: BlocklistStore) -> web.Response:
 
 async def remove_list(caller: Caller, store: BlocklistStore) -> web.Response:
     """Take a list away with its items. That there is none is what was wanted, so it is no error."""
+    require_list_name(_name(caller))
     await store.remove_list(_name(caller))
     return web.Response(status=204)
 
@@ -162,7 +163,8 @@ class _Page:
     def _next(self, left: int | None) -> str:
         """The address of the next page, absolute: the SDK's clients understand no other.
 
-        It is made of what the client itself called. What a proxy in between says of that is not believed.
+        It is made of what the client itself called. Of what a proxy in between says of that, only that it was HTTPS is
+        believed: the key that comes with the next request must not go in the clear.
         """
         if _HOST.fullmatch(self.request.host) is None:
             raise RequestError("the header `Host` does not name a host", field="Host")
@@ -170,7 +172,8 @@ class _Page:
         if left is not None:
             query["top"] = str(left)
         path = "/" + self.request.rel_url.raw_path.lstrip("/")
-        return str(self.request.url.with_path(path, encoded=True).with_query(query))
+        url = self.request.url.with_path(path, encoded=True).with_query(query)
+        return str(url.with_scheme("https") if self.request.headers.get("X-Forwarded-Proto") == "https" else url)
 
 
 def _number(query: Mapping[str, str], name: str, least: int = 0) -> int | None:
@@ -182,14 +185,15 @@ def _number(query: Mapping[str, str], name: str, least: int = 0) -> int | None:
 
 
 _LISTS: Final = "/contentsafety/text/blocklists"
+_LIST: Final = f"{_LISTS}/{{blocklist:[^:/]+}}"
 
 ROUTES: Final[Sequence[web.RouteDef]] = (
     web.get(_LISTS, _serves(show_lists), allow_head=False),
-    web.get(f"{_LISTS}/{{blocklist}}", _serves(show_list), allow_head=False),
-    web.patch(f"{_LISTS}/{{blocklist}}", _serves(put_list, write=True)),
-    web.delete(f"{_LISTS}/{{blocklist}}", _serves(remove_list, write=True)),
-    web.post(f"{_LISTS}/{{blocklist}}:addOrUpdateBlocklistItems", _serves(put_items, write=True)),
-    web.post(f"{_LISTS}/{{blocklist}}:removeBlocklistItems", _serves(remove_items, write=True)),
-    web.get(f"{_LISTS}/{{blocklist}}/blocklistItems", _serves(show_items), allow_head=False),
-    web.get(f"{_LISTS}/{{blocklist}}/blocklistItems/{{item}}", _serves(show_item), allow_head=False),
+    web.get(_LIST, _serves(show_list), allow_head=False),
+    web.patch(_LIST, _serves(put_list, write=True)),
+    web.delete(_LIST, _serves(remove_list, write=True)),
+    web.post(f"{_LIST}:addOrUpdateBlocklistItems", _serves(put_items, write=True)),
+    web.post(f"{_LIST}:removeBlocklistItems", _serves(remove_items, write=True)),
+    web.get(f"{_LIST}/blocklistItems", _serves(show_items), allow_head=False),
+    web.get(f"{_LIST}/blocklistItems/{{item}}", _serves(show_item), allow_head=False),
 )

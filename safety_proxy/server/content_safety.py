@@ -138,7 +138,8 @@ async def _classify(caller: Caller, queries: Sequence[Query]) -> list[Judged]:
 
 
 def _severities(caller: Caller, judged: Judged, categories: Sequence[Category]) -> dict[Category, int]:
-    return {category: _found(caller, judged, category).severity or 0 for category in categories}
+    found = {category: _found(caller, judged, category).severity for category in categories}
+    return {category: severity for category, severity in found.items() if severity is not None}
 
 
 def _found(caller: Caller, judged: Judged, category: Category) -> Annotation:

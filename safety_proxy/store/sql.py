@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
 from safety_proxy.errors import StoreError
@@ -48,7 +49,8 @@ class SQLStore:
         is_postgres(self._url)
         self._most_items = most_items
         self._engine: AsyncEngine | None = None
-        self._opening, self._writing = asyncio.Lock(), asyncio.Lock()
+        self._opening: asyncio.Task[AsyncEngine] | None = None
+        self._writing = asyncio.Lock()
 
     async def open(self) -> None:
         """As `BlocklistStore.open`. A file that is made is readable for its owner only; a folder is not made.
@@ -56,14 +58,28 @@ class SQLStore:
         Tables that are there are left alone, so that what cannot be written can still be read. Raises `StoreError` also for
         tables of another version.
         """
-        async with self._opening:
-            if self._engine is None:
-                with _told():
-                    async with asyncio.timeout(_PATIENCE):
-                        self._engine = await _opened(self._url)
+        if self._engine is None:
+            # Whoever is called off meanwhile leaves it to the others, or to `close`: a connection of SQLite that was given
+            # up half made has a thread that speaks to the loop later.
+            opening = self._opening = self._opening or asyncio.create_task(self._open())
+            await asyncio.wait({opening})
+            if opening is self._opening:
+                self._opening = None
+            opening.result()
+
+    async def _open(self) -> AsyncEngine:
+        with _told():
+            async with asyncio.timeout(_PATIENCE):
+                self._engine = await _opened(self._url)
+        return self._engine
 
     async def close(self) -> None:
         """As `BlocklistStore.close`. It may be opened again."""
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+            if not self._opening.cancelled():
+                self._opening.exception()  # whoever wanted it open has heard of it, or has left
+            self._opening = None
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.dispose()
@@ -161,7 +177,8 @@ def _told() -> Iterator[None]:
 
 
 async def _opened(url: str) -> AsyncEngine:
-    # SQLAlchemy takes most of a second to be imported, and most proxies have no store.
+    # SQLAlchemy takes most of a second to be imported, and most proxies have no store. Nobody is kept waiting by that.
+    await asyncio.to_thread(import_module, "safety_proxy.store.sql_statements")
     from safety_proxy.store.sql_engine import make_engine, prepare_database, transaction  # noqa: PLC0415
     from safety_proxy.store.sql_statements import find_schema, make_schema  # noqa: PLC0415
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,9 @@ import pytest
 from yarl import URL
 
 from safety_proxy.model import Category, Kind, Query, Verdict
+from safety_proxy.server.app import create_app
+from safety_proxy.server.run import running
+from safety_proxy.settings import load_settings
 from safety_proxy.testing import FakeBackend, ScriptedClassifier
 from tests.pictures import png
 from tests.server.conftest import HARM, OUTAGE, Serve
@@ -86,9 +90,8 @@ def _start(serve: Serve, backend: FakeBackend) -> Start:
     """Start a filtering service: ``async with start(classifier, config=...) as url``."""
 
     def start(classifier: ScriptedClassifier | None = None, **options: Any) -> AbstractAsyncContextManager[str]:  # noqa: ANN401 - passed on
-        config = f'service: {{store: "sqlite:///filter.db"}}\n{options.pop("config", "")}'
         flags = {"filter_only": "true", "policy": "test"}
-        return serve(backend, config=config, flags=flags, classifier=classifier or Judge(), **options)
+        return serve(backend, flags=flags, classifier=classifier or Judge(), **options)
 
     return start
 
@@ -173,6 +176,23 @@ async def test_what_could_be_worse_is_no_verdict_and_what_could_not_is_one(
     assert (least, severities(worst)["Violence"], other) == (503, 6, 200)
     assert attack == {"userPromptAnalysis": {"attackDetected": True}}
     assert undecided == 503
+
+
+async def test_who_stands_in_by_a_rule_of_the_policy_gives_the_verdict(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    config = (
+        'policies: [policy.yaml]\nclassifiers: {standin: {type: http, url: "http://127.0.0.1:9", reports: [violence]}}\n'
+    )
+    cascade = "{block_at: medium, classifiers: [embedded, standin], combine: first_decisive}"
+    policy = "version: 1\nname: test\nclassifiers: [embedded, standin]\n"
+    (tmp_path / "proxy.yaml").write_text(config)
+    (tmp_path / "policy.yaml").write_text(f"{policy}input: {{violence: {cascade}}}\noutput: {{}}\n")
+    settings = load_settings(config=tmp_path / "proxy.yaml", flags={"filter_only": "true", "policy": "test"}, environ={})
+    standin = ScriptedClassifier({OUTAGE: (Category.VIOLENCE, 4)}, name="standin")
+    async with running(create_app(settings, classifiers={"embedded": Judge(), "standin": standin})) as url:
+        _, answer, _ = await ask(http, url + TEXT, {"text": OUTAGE, "categories": ["Violence"]})
+        undecided, _, _ = await ask(http, url + TEXT, {"text": OUTAGE, "categories": ["Hate"]})
+
+    assert (severities(answer), undecided) == ({"Violence": 4}, 503)
 
 
 async def test_a_category_that_nobody_reports_is_refused_with_advice(start: Start, http: aiohttp.ClientSession) -> None:

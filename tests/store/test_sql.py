@@ -108,6 +108,22 @@ class TestLife:
         assert [each.name for each in await store.lists(0, 9)] == (["b"] if url == "sqlite://" else ["a", "b"])
         await store.close()
 
+    async def test_who_is_called_off_while_it_is_opened_leaves_it_to_the_others_or_to_the_end(self, url: str) -> None:
+        store = SQLStore(url)
+        for stay in (True, False):
+            leaving, staying = asyncio.create_task(store.open()), asyncio.create_task(store.open())
+            await asyncio.sleep(0)  # both wait now
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            if stay:
+                await staying
+                assert await store.lists(0, 9) == []
+            else:
+                staying.cancel()
+            await store.close()
+            assert store._engine is None
+
     async def test_what_one_store_acknowledged_is_seen_by_another(self, shared_url: str) -> None:
         one, other = await opened(shared_url), await opened(shared_url)
         await one.put_list("a", {"description": "x"})

@@ -58,7 +58,7 @@ def _start(serve: Serve, backend: FakeBackend) -> Start:
         harms = {HARM: (Category.VIOLENCE, 6), HATE: (Category.HATE, 4)}
         return serve(
             backend,
-            config=f'service: {{store: "sqlite:///filter.db"}}\n{KEYS}',
+            config=KEYS,
             classifier=ScriptedClassifier(harms, errors={OUTAGE: "timeout"}, reads_images=True),
             flags={"filter_only": "true", "policy": "test"},
         )
