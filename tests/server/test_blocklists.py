@@ -120,7 +120,7 @@ async def test_a_name_with_a_colon_is_taken_for_an_operation_that_there_is_none_
     start: Start, http: aiohttp.ClientSession
 ) -> None:
     async with start() as url:
-        status, body = await Service(http, url).call("PATCH", f"{LISTS}/a%3Ab", {})
+        status, body = await Service(http, url)("PATCH", f"{LISTS}/a%3Ab", {})
 
     assert (status, body["error"]["code"]) == (404, "404")
 
