@@ -2,6 +2,8 @@
 import re
 import time
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,6 @@ from safety_proxy.normalise import (
 )
 
 EVERY_CODE_POINT = "".join(map(chr, range(0x110000)))
-EVERY_CHARACTER = [char for char in EVERY_CODE_POINT if unicodedata.category(char) not in {"Cn", "Co", "Cs"}]
 AWKWARD = st.text(
     st.sampled_from(
         "aAkK \t\n.ﬁßſİıŉ\u200b\u00ad\ufeff\u034f\U000e0061\u0300\u0301\u0323\u0338\u0345\u0315\u0f71\u0f72"
@@ -29,6 +30,11 @@ AWKWARD = st.text(
     max_size=12,
 )
 TEXTS = st.one_of(AWKWARD, st.text(max_size=12))
+
+
+@cache
+def every_character() -> Sequence[str]:
+    return [char for char in EVERY_CODE_POINT if unicodedata.category(char) not in {"Cn", "Co", "Cs"}]
 
 
 def spelt_in_one_go(text: str) -> str:
@@ -54,7 +60,7 @@ class TestPositions:
         assert visible(char) == 1
 
     def test_format_characters_that_are_seen_are_the_only_ones_that_count(self) -> None:
-        seen = [c for c in EVERY_CHARACTER if unicodedata.category(c) == "Cf" and visible(c)]
+        seen = [c for c in every_character() if unicodedata.category(c) == "Cf" and visible(c)]
         prefixes = ("ARABIC", "SYRIAC", "KAITHI", "INTERLINEAR", "EGYPTIAN")
         assert [c for c in seen if not unicodedata.name(c).startswith(prefixes)] == []
 
@@ -178,7 +184,7 @@ class TestSpelling:
         assert normalise(once).text == once
 
     def test_normalising_any_character_twice_changes_nothing(self) -> None:
-        spelt = {char: normalise(char).text for char in EVERY_CHARACTER if not char.isascii()}
+        spelt = {char: normalise(char).text for char in every_character() if not char.isascii()}
         assert [char for char, once in spelt.items() if once != char and normalise(once).text != once] == []
 
     @given(TEXTS)
@@ -197,9 +203,9 @@ class TestSpelling:
         assert normalise("e" + "\u0301\u0323" * 200 + "!").text == "ẹ" + "\u0323" * 14 + "\u0301" * 15 + "!"
 
     def test_every_character_that_composes_to_the_left_joins(self) -> None:
-        pairs = [unicodedata.decomposition(char).split() for char in EVERY_CHARACTER]
+        pairs = [unicodedata.decomposition(char).split() for char in every_character()]
         seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
-        marks = {char for char in EVERY_CHARACTER if unicodedata.combining(unicodedata.normalize("NFKD", char)[0])}
+        marks = {char for char in every_character() if unicodedata.combining(unicodedata.normalize("NFKD", char)[0])}
         assert {char for char in seconds | marks if not joins(char)} == set()
         assert joins("\u1161")
         assert joins("\u11a8")
@@ -310,8 +316,9 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(unit: str) -> None:
         trailing_invisible(text)
         return time.process_time() - begun
 
-    # The fastest of several runs: other work on the machine only ever adds time.
-    assert min(seconds(200) for _ in range(5)) < 0.05 + 40 * min(seconds(20) for _ in range(5))
+    # Other work on the machine only ever adds time, so that one run of several within the limit is enough.
+    limit = 0.05 + 40 * min(seconds(20) for _ in range(5))
+    assert any(seconds(200) < limit for _ in range(5))
 
 
 class TestLists:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safety_proxy.errors import RequestError
 from safety_proxy.events import Closed, Finish, Item
 from safety_proxy.jsontext import write
 from safety_proxy.model import Action, Annotation, Category, Decision
+from safety_proxy.policy import Policy
 from safety_proxy.policy_file import load, shipped
 from safety_proxy.relay import Collector, once
 from safety_proxy.sse import ServerSentEvent
@@ -36,11 +38,19 @@ class Case:
         return f"{self.policy}: {self.content['name']}"
 
 
-def cases() -> Iterator[Case]:
+def read_cases() -> Iterator[Case]:
     for path in sorted(CASES.glob("*.yaml")):
         document: dict[str, Any] = dict(read(path).content)
         for content in document["cases"]:
             yield Case(document["policy"], content)
+
+
+EVERY = list(read_cases())
+
+
+@cache
+def policy_called(name: str) -> Policy:
+    return load(read(shipped()[name]))
 
 
 def classifier(case: Case) -> ScriptedClassifier:
@@ -58,7 +68,7 @@ def classifier(case: Case) -> ScriptedClassifier:
 
 
 def engine(case: Case) -> Engine:
-    policy = load(read(shipped()[case.policy]))
+    policy = policy_called(case.policy)
     return Engine([policy], dict.fromkeys(policy.classifiers, classifier(case)))
 
 
@@ -96,10 +106,10 @@ def ended(effects: list[Any]) -> str:
 
 
 def test_every_shipped_policy_has_cases() -> None:
-    assert set(shipped()) == {case.policy for case in cases()}
+    assert set(shipped()) == {case.policy for case in EVERY}
 
 
-@pytest.mark.parametrize("case", list(cases()), ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 async def test_case(case: Case) -> None:
     expected = case.content["expect"]
     decision = await prompt_decision(case)
