@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from safety_proxy.classifiers.stored_blocklists import StoredBlocklists
@@ -9,7 +11,7 @@ from safety_proxy.documents import parse
 from safety_proxy.engine import Engine
 from safety_proxy.errors import ConfigError
 from safety_proxy.events import Chunk, End, Finish, Release, Segment
-from safety_proxy.model import HARMS, Action, Category, Kind, Prompt, PromptText, Query, Verdict
+from safety_proxy.model import HARMS, Action, Category, Kind, Prompt, PromptText, Query, Span, Verdict
 from safety_proxy.moderation import NO_BACKGROUND, Judged
 from safety_proxy.policy import Policy
 from safety_proxy.policy_file import load
@@ -249,3 +251,23 @@ async def test_lists_of_the_store_are_searched_as_they_are_at_the_time() -> None
 def test_lists_of_the_store_need_one() -> None:
     with pytest.raises(ConfigError, match="the blocklist `house` is in the store, and there is none"):
         engine(policy(STORED))
+
+
+async def test_a_classifier_that_tells_no_spans_is_asked_for_them_where_somebody_wants_to_know_why() -> None:
+    class Terse(ScriptedClassifier):
+        def _verdict(self, query: Query) -> Verdict:
+            return replace(super()._verdict(query), spans=())
+
+        def explain(self, query: Query, /) -> Verdict:
+            return super()._verdict(query)
+
+    terse = Terse(BAD)
+    judge = Engine([policy()], {"embedded": terse}, explaining={"embedded": terse})
+    (judged, *_) = (await judge.examine_prompt(prompt("very bad"))).judged
+
+    explained = await judge.explain(judged)
+
+    assert [said.spans for said in judged.outcomes.values() if isinstance(said, Verdict)] == [()]
+    assert [said.spans for said in explained.outcomes.values() if isinstance(said, Verdict)] == [(Span(5, 8, "hate"),)]
+    assert explained.decision == judged.decision
+    assert await engine().explain(judged) == judged

@@ -51,6 +51,14 @@ class Remembering(Classifier, Protocol):
         """Whether it would give a verdict on *query* now at no cost."""
 
 
+@runtime_checkable
+class Explaining(Classifier, Protocol):
+    """A classifier that can tell which words of a text weighed most, which takes it longer than a verdict."""
+
+    def explain(self, query: Query, /) -> Verdict:
+        """The verdict on *query*, with spans."""
+
+
 @unique
 class State(StrEnum):
     """What a circuit breaker does with a call."""

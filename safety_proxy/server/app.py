@@ -14,7 +14,7 @@ from aiohttp import web
 
 from safety_proxy.assembly import build_cache, build_classifiers, dress
 from safety_proxy.backend import Backend, open_session
-from safety_proxy.classifiers.base import Classifier, Observer
+from safety_proxy.classifiers.base import Classifier, Explaining, Observer
 from safety_proxy.classifiers.stored_blocklists import StoredBlocklists
 from safety_proxy.dialects import DIALECTS, EMBEDDINGS
 from safety_proxy.engine import Engine
@@ -64,7 +64,9 @@ def create_app(
     app[METRICS_KEY] = Metrics(shared.ledger, meters, shared.quotas, settings.metrics, clock)
     prices = {name: each.price for name, each in settings.deployments.items() if each.price is not None}
     store = SQLStore(settings.service.store.get_secret_value())
-    bench = _Bench(settings, dress(classifiers, settings.classifiers, cache, meters), meters, StoredBlocklists(store))
+    explaining = {name: each for name, each in classifiers.items() if isinstance(each, Explaining)}
+    dressed = dress(classifiers, settings.classifiers, cache, meters)
+    bench = _Bench(settings, dressed, meters, StoredBlocklists(store), explaining)
     engines = _engines(bench)
     app[SERVICE] = _service(bench, store)
     needed = [bench.lists.classifier(names)] if (names := sorted(settings.service.stored_lists)) else []
@@ -107,6 +109,7 @@ class _Bench:
     classifiers: Mapping[str, Classifier]
     observer: Observer
     lists: StoredBlocklists
+    explaining: Mapping[str, Explaining]
 
     def engine(self, *names: str) -> Engine:
         """One that enforces the policies of these names together. Raises `ConfigError`."""
@@ -119,6 +122,7 @@ class _Bench:
             held_limit=limits.held,
             observer=self.observer,
             stored=self.lists.classifier,
+            explaining=self.explaining,
         )
 
 

@@ -15,7 +15,7 @@ from safety_proxy.engine import Engine
 from safety_proxy.errors import RequestError
 from safety_proxy.events import Chunk, Finish, Release
 from safety_proxy.jsontext import as_object, parse
-from safety_proxy.model import JSON, JSONObject, Prompt
+from safety_proxy.model import JSON, Action, JSONObject, Prompt
 from safety_proxy.moderation import Background, Judged
 from safety_proxy.policy import strictest
 from safety_proxy.server.exchange import PROXY, json_response, read_json
@@ -84,7 +84,8 @@ async def evaluate(engine: Engine, asked: Evaluation, tenant: str = "") -> Evalu
     stage = None
     if asked.prompt is not None:
         examined = await engine.examine_prompt(asked.prompt, tenant)
-        stage = InputStage(examined.decided.decision, examined.judged, examined.skipped, asked.prompt.unreadable)
+        judged = [await _explained(engine, each) for each in examined.judged]
+        stage = InputStage(examined.decided.decision, judged, examined.skipped, asked.prompt.unreadable)
     if not asked.choices:
         return replace(evaluated, input=stage)
     background = engine.background(asked.prompt or _NOTHING, tenant)
@@ -98,7 +99,12 @@ async def _judge_choice(engine: Engine, said: Chunk, background: Background) -> 
     effects = await engine.moderate_answer([said], choices=1, background=background, witness=judged.extend)
     ended = [effect.decision for effect in effects if isinstance(effect, Finish)]
     passed = [decision for effect in effects if isinstance(effect, Release) for decision in effect.decisions or ()]
-    return JudgedChoice(said, strictest(ended or passed), judged)
+    return JudgedChoice(said, strictest(ended or passed), [await _explained(engine, each) for each in judged])
+
+
+async def _explained(engine: Engine, judged: Judged) -> Judged:
+    """What was filtered, with the words that weighed most, where a classifier can tell."""
+    return await engine.explain(judged) if judged.decision.action is Action.FILTER else judged
 
 
 ROUTES: Final[Sequence[web.RouteDef]] = [web.post("/v1/policy/evaluate", evaluate_policy)]
