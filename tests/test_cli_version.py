@@ -42,7 +42,7 @@ def test_programs_get_the_same_as_json() -> None:
 
 def test_the_dependencies_are_those_of_the_project() -> None:
     written = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
-    assert list(cli_version.DEPENDENCIES) == [re.split(r"[<>=;]", each)[0] for each in written]
+    assert list(cli_version.DEPENDENCIES) == [re.split(r"[\[<>=;]", each)[0] for each in written]
 
 
 def test_a_dependency_that_is_not_there_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

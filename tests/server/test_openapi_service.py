@@ -8,13 +8,14 @@ import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from safety_proxy.dialects import moderations
+from safety_proxy.dialects.evaluation import read_evaluation, tell
 from safety_proxy.dialects.litellm_guardrail import guardrail_refusal
 from safety_proxy.documents import parse
 from safety_proxy.engine import Engine
 from safety_proxy.errors import RequestError
 from safety_proxy.model import ALLOWED, JSON, Category
 from safety_proxy.policy_file import load
-from safety_proxy.server.evaluation import evaluate, read_evaluation, tell
+from safety_proxy.server.evaluation import evaluate
 from safety_proxy.server.openapi_schemas import SCHEMAS
 from safety_proxy.server.openapi_service import SERVICE_SCHEMAS
 from safety_proxy.testing import ScriptedClassifier
