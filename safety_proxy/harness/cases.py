@@ -1,7 +1,7 @@
 """Cases: what is put before a policy, and what it must decide.
 
-A file of YAML holds several under ``cases``; in a file of JSON Lines each line is one, and is read when its turn comes, so that
-a hundred thousand of them take no more memory than one.
+A file of YAML holds several under ``cases``; in a file of JSON Lines each line is one, and is read when its turn comes, so
+that a hundred thousand of them take no more memory than one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, TextIO, TypeAlias
 
 import orjson
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ConfigError
@@ -70,14 +70,14 @@ class CaseShape(Shape):
 
     name: str = ""
     text: str | None = None
-    messages: list[JSON] | None = None
-    prompt: JSON = None
-    tools: list[JSON] | None = None
-    functions: list[JSON] | None = None
-    documents: list[JSON] | None = None
-    response_format: JSON = None
-    completion: JSON = None
-    verdicts: dict[str, JSON] | None = None
+    messages: list[JsonValue] | None = None
+    prompt: JsonValue = None
+    tools: list[JsonValue] | None = None
+    functions: list[JsonValue] | None = None
+    documents: list[JsonValue] | None = None
+    response_format: JsonValue = None
+    completion: JsonValue = None
+    verdicts: dict[str, JsonValue] | None = None
     """What classifiers find, in place of asking any: a phrase, and the severity or detection that it stands for."""
     expect: ExpectShape
     tags: list[str] = Field(default=[])

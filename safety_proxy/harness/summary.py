@@ -77,9 +77,9 @@ class Summary:
                     self.severities[side, category][expected.decision, got.severity] += 1
         for category, wanted in expected.categories.items():
             truth = wanted.filtered if wanted.filtered is not None else wanted.detected
-            got = found.categories.get(category)
+            judged = found.categories.get(category)
             if truth is not None:
-                flagged = got is not None and bool(got.filtered if wanted.filtered is not None else got.detected)
+                flagged = judged is not None and bool(judged.filtered if wanted.filtered is not None else judged.detected)
                 self.categories[side, category].count(wanted=truth, found=flagged)
 
 
