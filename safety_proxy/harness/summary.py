@@ -36,6 +36,30 @@ class Confusion:
             case _:
                 self.true_negatives += 1
 
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+
+    @property
+    def precision(self) -> float | None:
+        """Of what was filtered, the part that should have been. None: nothing was."""
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        """Of what should have been filtered, the part that was. None: nothing should have been."""
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of both. None: nothing was filtered, and nothing should have been."""
+        return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
 
 @dataclass(slots=True)
 class Summary:
