@@ -37,7 +37,8 @@ async def _all(source: AsyncGenerator[Sequence[Item], None]) -> list[Item]:
 
 async def test_an_engine_that_keeps_the_law_has_no_faults() -> None:
     policy = load(parse(POLICY, "p.yaml"))
-    for completion in (SAID, [SAID, "fine " * 100], {"content": None, "reasoning_content": SAID}, "something bad"):
+    completions: list[JSON] = [SAID, [SAID, "fine " * 100], {"content": None, "reasoning_content": SAID}, "something bad"]
+    for completion in completions:
         under_test = Runner(policy, {"embedded": ScriptedClassifier(BAD)}, cuttings=9)
         assert (await under_test.run(case(completion))).faults == ()
 

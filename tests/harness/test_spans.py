@@ -6,11 +6,12 @@ from safety_proxy.errors import ClassifierError
 from safety_proxy.harness.spans import found_spans
 from safety_proxy.model import ALLOWED, Kind, Query, Span, Verdict
 from safety_proxy.moderation import Judged
+from safety_proxy.rule import Outcome
 
 
 def judged(offset: int | None) -> Judged:
     query = Query("a bad word", Kind.COMPLETION, offset=offset)
-    said = {"a": Verdict(spans=(Span(2, 5, "hate", 0.5),)), "b": ClassifierError("timeout")}
+    said: dict[str, Outcome] = {"a": Verdict(spans=(Span(2, 5, "hate", 0.5),)), "b": ClassifierError("timeout")}
     return Judged(query, ALLOWED, said)
 
 
