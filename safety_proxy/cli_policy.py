@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import orjson
 from safety_proxy import policy_file
 from safety_proxy.assembly import build_classifier
 from safety_proxy.classifiers.base import Classifier
+from safety_proxy.cli_common import find_policy
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ConfigError
 from safety_proxy.jsontext import as_object
@@ -25,10 +26,28 @@ from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import FileShape, expand
 from safety_proxy.yaml import Place
 
+_MODULES: Final[Mapping[str, str]] = {"test": "cli_policy_test", "sweep": "cli_policy_sweep", "diff": "cli_policy_diff"}
+"""Where commands live that are imported when they are asked for: the harness is large."""
 
-@click.group(epilog="\b\nExamples:\n  safety-proxy policy check policies/\n  safety-proxy policy show default")
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_MODULES]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"safety_proxy.{_MODULES[cmd_name]}"), cmd_name)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    epilog="\b\nExamples:\n  safety-proxy policy check policies/\n  safety-proxy policy show default\n"
+    "  safety-proxy policy test default --cases cases/",
+)
 def policy() -> None:
-    """Validate policies, look into them, help your editor with them."""
+    """Validate policies, look into them, put them to the test, compare them."""
 
 
 @policy.command(
@@ -67,7 +86,7 @@ def show(policy_: str) -> None:
 
     The first line tells its identity. What is printed is a policy file; loading it gives the same identity.
     """
-    shown = policy_file.load(read(_find(policy_)))
+    shown = policy_file.load(read(find_policy(policy_)))
     click.echo(f"# {shown.identity}")
     click.echo("\n".join(to_yaml(shown.to_document())))
 
@@ -103,7 +122,7 @@ def _chosen(given: Sequence[str], config: Document) -> Iterator[Path | ConfigErr
 def _named(given: Sequence[str], config: Document) -> Iterator[Path | ConfigError]:
     for name in given:
         try:
-            yield from _files(_find(name), name)
+            yield from _files(find_policy(name), name)
         except ConfigError as error:
             yield error
     for index, entry in enumerate(_configured(config) if not given else ()):
@@ -127,20 +146,6 @@ def _files(path: Path, name: str) -> list[Path]:
     if not found:
         raise ConfigError("no *.yaml in this folder", file=name)
     return found
-
-
-def _find(name: str) -> Path:
-    """The file or folder, or the shipped policy, that is called *name*. A path has a ``/`` or ends in ``.yaml``."""
-    shipped = policy_file.shipped()
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name)
-    if name in shipped:
-        return shipped[name]
-    if Path(name).exists():
-        return Path(name)
-    near = get_close_matches(name, shipped, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"shipped are: {', '.join(shipped)}"
-    raise ConfigError(f"no such file, folder or shipped policy; {hint}", file=name)
 
 
 # ------------------------------------------------------------------------------------------------------------ judging
