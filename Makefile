@@ -15,7 +15,7 @@ QUICK := $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types cov fmt bench evasions train docs clean
+.PHONY: help demo test test-slow lint types cov fmt bench bench-cases evasions train docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
 
 bench: $(VENV)/.installed-dev ## what the embedded classifier costs
 	$(BIN)/python benchmarks/embedded.py
+
+bench-cases: $(VENV)/.installed-dev ## what many cases cost in `policy test`: time and memory of 1,000 to 100,000; some minutes
+	$(BIN)/python -m benchmarks.cases
 
 evasions: $(VENV)/.installed-dev ## measure which disguises are seen through, and write docs/evasions.md
 	$(BIN)/python -m benchmarks.evasions

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal, TextIO, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TextIO, TypeAlias
 
-import orjson
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.errors import ConfigError
-from safety_proxy.model import JSON, Category, JSONObject
+from safety_proxy.jsontext import parse
+from safety_proxy.model import HARMS, JSON, Category, JSONObject
 from safety_proxy.policy_shape import Shape
 from safety_proxy.yaml import Place
 
@@ -26,6 +26,7 @@ Decided: TypeAlias = Literal["allow", "filter", "error", "unsupported_content", 
 
 _OTHER_FIELDS: Final = ("tools", "functions", "documents", "response_format")
 _LONGEST_LINE: Final = 8 * 2**20
+_MOST_SEVERE: Final = 7
 
 
 def _decided(value: JSON) -> JSON:
@@ -50,7 +51,7 @@ class SideShape(Shape):
     """What must be decided on one side."""
 
     decision: Annotated[Decided | None, BeforeValidator(_decided)] = None
-    categories: dict[Category, CategoryShape] = Field(default={})
+    categories: dict[Annotated[Category, Field(strict=False)], CategoryShape] = Field(default={})
     blocklists: list[str] = Field(default=[])
     """Lists that must match."""
 
@@ -65,8 +66,19 @@ class ExpectShape(Shape):
     output: Side | None = None
 
 
+_NOTHING: Final = (None, SideShape())
+
+
+def _is_finding(name: str, value: JSON) -> bool:
+    if name in HARMS:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_SEVERE
+    return name in set(Category) and value is True
+
+
 class CaseShape(Shape):
     """One case as it is written."""
+
+    _needs_expectations: ClassVar[bool] = True
 
     name: str = ""
     text: str | None = None
@@ -82,6 +94,18 @@ class CaseShape(Shape):
     expect: ExpectShape
     tags: list[str] = Field(default=[])
 
+    @field_validator("verdicts")
+    @classmethod
+    def _can_be_found(cls, verdicts: dict[str, JSON] | None) -> dict[str, JSON] | None:
+        # As a whole, since the field that an error tells would be the phrase, which is content.
+        for finding in (verdicts or {}).values():
+            found = finding.items() if isinstance(finding, dict) else [("", None)]
+            if finding != "error" and not all(_is_finding(name, value) for name, value in found):
+                raise ValueError(
+                    "must be phrases, each with `error` or categories: the severity (0-7) of a harm, true for another"
+                )
+        return verdicts
+
     @model_validator(mode="after")
     def _has_something(self) -> CaseShape:
         inputs = [name for name in ("text", "messages", "prompt") if getattr(self, name) is not None]
@@ -93,14 +117,27 @@ class CaseShape(Shape):
             raise ValueError("expects something of an input that it does not have")
         if self.expect.output is not None and self.completion is None:
             raise ValueError("expects something of a completion that it does not have")
-        if self.expect.input is None and self.expect.output is None:
+        if self._needs_expectations and self.expect.input in _NOTHING and self.expect.output in _NOTHING:
             raise ValueError("expects nothing")
         return self
+
+
+class _FreeCaseShape(CaseShape):
+    """A case that need not expect anything."""
+
+    _needs_expectations: ClassVar[bool] = False
+
+    expect: ExpectShape = ExpectShape()
 
 
 class _CasesShape(Shape):
     policy: str | None = None
     cases: list[CaseShape] = Field(min_length=1)
+
+
+class _FreeCasesShape(Shape):
+    policy: str | None = None
+    cases: list[_FreeCaseShape] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,58 +180,66 @@ class Case:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def read_cases(path: Path) -> Iterator[Case]:
+def read_cases(path: Path, *, need_expectations: bool = True) -> Iterator[Case]:
     """The cases of a file, or of the ``*.yaml``, ``*.yml`` and ``*.jsonl`` of a folder and its subfolders, sorted by path.
 
-    Raises `ConfigError` with file, line and field for the first mistake, and for a folder without a file of cases.
+    Unless they *need_expectations*, some may say only what is to be judged. Raises `ConfigError` with file, line and field
+    for the first mistake, and for a folder without a file of cases.
     """
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".jsonl"})
         if not files:
             raise ConfigError("no *.yaml and no *.jsonl in this folder", file=str(path))
         for each in files:
-            yield from read_cases(each)
+            yield from read_cases(each, need_expectations=need_expectations)
     elif path.suffix in {".yaml", ".yml"}:
-        yield from _read_yaml(path)
+        yield from _read_yaml(path, need_expectations=need_expectations)
     else:
         try:
-            with path.open(encoding="utf-8") as lines:
-                yield from read_lines(lines, str(path))
+            with path.open(encoding="utf-8-sig") as lines:
+                yield from read_lines(lines, str(path), need_expectations=need_expectations)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from None
         except UnicodeDecodeError:
             raise ConfigError("is not UTF-8", file=str(path)) from None
 
 
-def _read_yaml(path: Path) -> Iterator[Case]:
+def _read_yaml(path: Path, *, need_expectations: bool) -> Iterator[Case]:
     document = read(path)
-    shape = validate(_CasesShape, document)
+    shape = validate(_CasesShape, document) if need_expectations else validate(_FreeCasesShape, document)
     for index, case in enumerate(shape.cases):
         place: Place = ("cases", index)
         yield _case(case, f"{document.file}:{document.line(place)}", f"case {index + 1}", shape.policy)
 
 
-def read_lines(lines: TextIO | Iterable[str], file: str) -> Iterator[Case]:
+def read_lines(lines: TextIO | Iterable[str], file: str, *, need_expectations: bool = True) -> Iterator[Case]:
     """The cases of JSON Lines, one for each line that is not blank. Raises `ConfigError` for the first mistake."""
+    for number, content in objects(lines, file):
+        yield case_of(content, file, number, need_expectations=need_expectations)
+
+
+def objects(lines: Iterable[str], file: str) -> Iterator[tuple[int, JSONObject]]:
+    """The object in each line that is not blank, with the line's number (from 1). Raises `ConfigError`."""
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST_LINE:
             raise ConfigError(f"is longer than {_LONGEST_LINE} characters", file=file, line=number)
         if line.strip():
             try:
-                content = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                raise ConfigError("is not JSON", file=file, line=number) from None
+                content = parse(line.removeprefix("\ufeff").encode())
+            except ValueError:
+                raise ConfigError("is not JSON, or nested too deep", file=file, line=number) from None
             if not isinstance(content, dict):
                 raise ConfigError("is not an object", file=file, line=number)
-            yield case_of(content, file, number)
+            yield number, content
 
 
-def case_of(content: JSONObject, file: str, line: int) -> Case:
+def case_of(content: JSONObject, file: str, line: int, *, need_expectations: bool = True) -> Case:
     """The case in one object; it may name a ``policy``. Raises `ConfigError`."""
-    policy = content.pop("policy", None)
+    policy = content.get("policy")
+    content = {key: value for key, value in content.items() if key != "policy"}
     if not isinstance(policy, str | None):
         raise ConfigError("must be text", file=file, line=line, field="policy")
-    shape = validate(CaseShape, Document(file, content, {(): line}))
+    shape = validate(CaseShape if need_expectations else _FreeCaseShape, Document(file, content, {(): line}))
     return _case(shape, f"{file}:{line}", f"line {line}", policy)
 
 
