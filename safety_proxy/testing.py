@@ -38,9 +38,9 @@ def occurs(phrase: str, query: Query) -> tuple[int, int] | None:
 class ScriptedClassifier:
     """A classifier that finds what it is told to find.
 
-    *severities* and *detections* map phrases to what their occurrence means; *errors* maps phrases to the reason of a
-    `ClassifierError`. With a *gate*, no verdict is given before it is set. All that was asked is kept in `asked`.
-    If it *reads_images*, a phrase occurs in an image whose bytes hold it as ASCII.
+    *severities* and *detections* map phrases to what their occurrence means, one thing or several; *errors* maps phrases
+    to the reason of a `ClassifierError`. With a *gate*, no verdict is given before it is set. All that was asked is kept in
+    `asked`. If it *reads_images*, a phrase occurs in an image whose bytes hold it as ASCII.
     """
 
     limit: int | None = None
@@ -48,9 +48,9 @@ class ScriptedClassifier:
 
     def __init__(
         self,
-        severities: Mapping[str, tuple[Category, int]] | None = None,
+        severities: Mapping[str, tuple[Category, int] | Sequence[tuple[Category, int]]] | None = None,
         *,
-        detections: Mapping[str, Category] | None = None,
+        detections: Mapping[str, Category | Sequence[Category]] | None = None,
         errors: Mapping[str, str] | None = None,
         gate: asyncio.Event | None = None,
         name: str = "scripted",
@@ -61,8 +61,16 @@ class ScriptedClassifier:
         self.reads_images, self.reads_conversation = reads_images, reads_conversation
         self.asked: list[Query] = []
         self.closed = False
-        self._severities = dict(severities or {})
-        self._detections = dict(detections or {})
+        self._severities = [
+            (phrase, category, severity)
+            for phrase, means in (severities or {}).items()
+            for category, severity in _several(means)
+        ]
+        self._detections = [
+            (phrase, category)
+            for phrase, means in (detections or {}).items()
+            for category in ([means] if isinstance(means, Category) else means)
+        ]
         self._errors = dict(errors or {})
         self._gate = gate
 
@@ -90,15 +98,23 @@ class ScriptedClassifier:
         severities = dict.fromkeys(HARMS, 0)
         detections = dict.fromkeys(Category, False)
         spans = []
-        for phrase, (category, severity) in self._severities.items():
+        for phrase, category, severity in self._severities:
             if found := occurs(phrase, query):
                 severities[category] = max(severities[category], severity)
                 spans.append(Span(*found, category))
-        for phrase, category in self._detections.items():
+        for phrase, category in self._detections:
             if found := occurs(phrase, query):
                 detections[category] = True
                 spans.append(Span(*found, category))
         return Verdict(severities, {c: d for c, d in detections.items() if c not in HARMS}, spans=tuple(spans))
+
+
+def _several(means: tuple[Category, int] | Sequence[tuple[Category, int]]) -> Sequence[tuple[Category, int]]:
+    match means:
+        case (Category() as category, int(severity)):
+            return [(category, severity)]
+        case _:
+            return [each for each in means if isinstance(each, tuple)]
 
 
 def drive(

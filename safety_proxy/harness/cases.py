@@ -67,12 +67,13 @@ class ExpectShape(Shape):
 
 
 _NOTHING: Final = (None, SideShape())
+_NO_FINDING: Final = "must be phrases, each with `error` or categories: the severity (0-7) of a harm, true for another"
 
 
 def _is_finding(name: str, value: JSON) -> bool:
     if name in HARMS:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_SEVERE
-    return name in set(Category) and value is True
+    return value is True
 
 
 class CaseShape(Shape):
@@ -99,11 +100,15 @@ class CaseShape(Shape):
     def _can_be_found(cls, verdicts: dict[str, JSON] | None) -> dict[str, JSON] | None:
         # As a whole, since the field that an error tells would be the phrase, which is content.
         for finding in (verdicts or {}).values():
-            found = finding.items() if isinstance(finding, dict) else [("", None)]
-            if finding != "error" and not all(_is_finding(name, value) for name, value in found):
-                raise ValueError(
-                    "must be phrases, each with `error` or categories: the severity (0-7) of a harm, true for another"
-                )
+            if finding == "error":
+                continue
+            if not isinstance(finding, dict):
+                raise ValueError(_NO_FINDING)  # noqa: TRY004 - pydantic's word for a mistake in a file
+            for name, value in finding.items():
+                if name not in set(Category):
+                    raise ValueError(f"no category is called {name}")
+                if not _is_finding(name, value):
+                    raise ValueError(_NO_FINDING)
         return verdicts
 
     @model_validator(mode="after")

@@ -84,7 +84,10 @@ class Outcome:
 
 def faults_of(side: str, expected: ExpectedSide | None, found: FoundSide | None) -> Iterator[str]:
     """What was found on a *side* (input, output) and not *expected*."""
-    if expected is None or found is None:
+    if expected is None:
+        return
+    if found is None:
+        yield f"{side}: expected something, and there is nothing to judge"
         return
     if expected.decision is not None and found.decision != expected.decision:
         yield f"{side}: expected {expected.decision}, got {found.decision}{_why(found)}"

@@ -110,8 +110,8 @@ def _said(case: Case) -> list[JSON]:
 
 def scripted(case: Case) -> ScriptedClassifier:
     """The classifier that finds what the case says. Raises `ConfigError` for what cannot be found."""
-    severities: dict[str, tuple[Category, int]] = {}
-    detections: dict[str, Category] = {}
+    severities: dict[str, list[tuple[Category, int]]] = {}
+    detections: dict[str, list[Category]] = {}
     errors: dict[str, str] = {}
     for phrase, finding in (case.verdicts or {}).items():
         if finding == "error":
@@ -122,7 +122,7 @@ def scripted(case: Case) -> ScriptedClassifier:
             except ValueError:
                 raise ConfigError(f"no category is called {name}", file=case.place, field="verdicts") from None
             if value is True:
-                detections[phrase] = category
+                detections.setdefault(phrase, []).append(category)
             elif isinstance(value, int):
-                severities[phrase] = (category, value)
+                severities.setdefault(phrase, []).append((category, value))
     return ScriptedClassifier(severities, detections=detections, errors=errors)

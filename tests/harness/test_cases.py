@@ -158,13 +158,18 @@ def test_verdicts_are_kept_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "finding", ["failure", 4, None, ["hate"], {"hat": 4}, {"hate": True}, {"hate": 8}, {"hate": -1}, {"jailbreak": 4}]
+    "finding", ["failure", 4, None, ["hate"], {"hate": True}, {"hate": 8}, {"hate": -1}, {"jailbreak": 4}]
 )
 def test_what_no_classifier_could_find_is_refused_without_the_phrase(finding: JSON) -> None:
     line = orjson.dumps({"text": "a", "verdicts": {"secret": finding}, "expect": {"input": "allow"}}).decode()
     assert refusal(line) == (
         "verdicts: must be phrases, each with `error` or categories: the severity (0-7) of a harm, true for another"
     )
+
+
+def test_a_verdict_on_no_category_is_refused() -> None:
+    line = '{"text": "a", "verdicts": {"secret": {"hat": 4}}, "expect": {"input": "allow"}}'
+    assert refusal(line) == "verdicts: no category is called hat"
 
 
 def test_no_text_is_in_the_representation_of_a_case() -> None:

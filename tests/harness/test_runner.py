@@ -71,6 +71,16 @@ async def test_texts_of_completions_are_cut_too() -> None:
     assert outcome.faults == ()
 
 
+async def test_a_phrase_may_stand_for_several_things() -> None:
+    both = case(
+        {"input": {"decision": "filter", "categories": {"hate": {"min_severity": 4}, "violence": {"min_severity": 6}}}},
+        text="the phrase",
+        verdicts={"the phrase": {"hate": 4, "violence": 6, "sexual": 0}},
+    )
+
+    assert (await runner().run(both)).faults == ()
+
+
 @pytest.mark.parametrize("finding", [{"anger": 4}, {"hates": True}])
 def test_a_verdict_on_no_category_is_a_mistake(finding: JSONObject) -> None:
     with pytest.raises(ConfigError, match="no category is called"):
