@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import cast
 
 from aiohttp import web
 
@@ -110,11 +111,9 @@ class ScriptedClassifier:
 
 
 def _several(means: tuple[Category, int] | Sequence[tuple[Category, int]]) -> Sequence[tuple[Category, int]]:
-    match means:
-        case (Category() as category, int(severity)):
-            return [(category, severity)]
-        case _:
-            return [each for each in means if isinstance(each, tuple)]
+    if isinstance(means[0], Category):
+        return [cast("tuple[Category, int]", means)]
+    return cast("Sequence[tuple[Category, int]]", means)
 
 
 def drive(
