@@ -15,12 +15,14 @@ import click
 from safety_proxy.cli_common import STANDARD, command_line, now, report_file
 from safety_proxy.errors import ConfigError
 from safety_proxy.harness.cases import Case
+from safety_proxy.harness.dask_pool import run_on_dask
+from safety_proxy.harness.desk import Job
 from safety_proxy.harness.html import render
 from safety_proxy.harness.html_summary import report as to_page
 from safety_proxy.harness.imports import open_cases
 from safety_proxy.harness.outcome import Outcome
 from safety_proxy.harness.plan import Plan
-from safety_proxy.harness.pool import Job, run_cases
+from safety_proxy.harness.pool import run_cases
 from safety_proxy.harness.progress import Progress
 from safety_proxy.harness.reports import GitHub, JSONReport, JUnit, Report, Table
 from safety_proxy.harness.summary import Summary
@@ -117,8 +119,6 @@ class Run:
     def _outcomes(self, engine: str, scheduler: str | None) -> Generator[Outcome, None, None]:
         jobs = self._jobs()
         if engine == "dask":
-            from safety_proxy.harness.dask_pool import run_on_dask  # noqa: PLC0415 - an extra
-
             return run_on_dask(jobs, self._plan, scheduler=scheduler or "")
         return run_cases(jobs, self._plan, processes=self._plan.processes)
 
