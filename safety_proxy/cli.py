@@ -20,6 +20,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "serve": "cli_serve",
     "classify": "cli_classify",
     "policy": "cli_policy",
+    "audit": "cli_audit",
     "version": "cli_version",
 }
 """Where each command lives, in the order of the help."""

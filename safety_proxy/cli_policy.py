@@ -45,6 +45,7 @@ class _Commands(click.Group):
     cls=_Commands,
     epilog="\b\nExamples:\n  safety-proxy policy check policies/\n  safety-proxy policy show default\n"
     "  safety-proxy policy test default --cases cases/",
+    short_help="Validate, test and compare policies.",
 )
 def policy() -> None:
     """Validate policies, look into them, put them to the test, compare them."""

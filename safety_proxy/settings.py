@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from safety_proxy import policy_file
 from safety_proxy.documents import Document, read, validate
 from safety_proxy.policy import Policy
+from safety_proxy.settings_audit import AuditShape, found_beside
 from safety_proxy.settings_cache import CacheShape
 from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_file import (
@@ -79,6 +80,8 @@ class Settings:
     """None: no verdict is kept."""
     service: ServiceSettings
     metrics: MetricsSettings
+    audit: AuditShape | None
+    """None: no request is written down. The path of the file is absolute."""
     drain: float
     workers: int
     log_level: str
@@ -107,6 +110,7 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
     else:
         file = with_backend(file, given)
         policies, file = with_policy(policies, file, given)
+    _check_shadows(file, document)
     service = _service(file, document)
     in_use = list(_in_use(policies, file.deployments.values(), file.keys, service.policy))
     return Settings(
@@ -121,11 +125,16 @@ def load_settings(*, config: Path | None, flags: Mapping[str, object], environ: 
         cache=file.cache,
         service=replace(service, stored_lists=frozenset(name for policy in in_use for name in _stored_lists(policy))),
         metrics=file.metrics or ("off" if file.keys else "open"),
+        audit=found_beside(file.audit, Path(document.file).parent),
         drain=file.drain,
         workers=given["workers"].whole(1, 1024) if "workers" in given else 1,
         log_level=given["log_level"].one_of(*LOG_LEVELS) if "log_level" in given else "info",
         log_format=given["log_format"].one_of(*LOG_FORMATS) if "log_format" in given else "auto",
-        warnings=(*unknown_variables(environ), *(warning for policy in in_use for warning in policy.warnings)),
+        warnings=(
+            *unknown_variables(environ),
+            *(warning for policy in in_use for warning in policy.warnings),
+            *_shadow_warnings(file),
+        ),
     )
 
 
@@ -161,7 +170,8 @@ def _policy_files(file: FileShape, document: Document) -> Iterator[Path]:
 def _in_use(
     policies: Mapping[str, Policy], deployments: Iterable[DeploymentSettings], keys: Iterable[KeySettings], service: str
 ) -> Iterator[Policy]:
-    names = {service} | {deployment.policy for deployment in deployments} | {key.policy for key in keys}
+    enforced = {service} | {key.policy for key in keys}
+    names = enforced.union(*({deployment.policy, deployment.shadow} for deployment in deployments))
     return (policies[name] for name in sorted(name for name in names if name is not None))
 
 
@@ -180,6 +190,8 @@ def _follow_names(file: FileShape, document: Document, policies: Mapping[str, Po
         _require(deployment.backend, file.backends, "backend", document, (*place, "backend"))
         if deployment.policy is not None:
             _require(deployment.policy, policies, "policy", document, (*place, "policy"))
+        if deployment.shadow is not None:
+            _require(deployment.shadow, policies, "policy", document, (*place, "shadow"))
     if file.default_deployment is not None:
         _require(file.default_deployment, file.deployments, "deployment", document, ("default_deployment",))
     if file.service is not None and file.service.policy is not None:
@@ -194,6 +206,26 @@ def _follow_names(file: FileShape, document: Document, policies: Mapping[str, Po
             if key.name == other.name or key.sha256 == other.sha256:
                 field = "name" if key.name == other.name else "sha256"
                 raise document.error("is that of another key too", (*place, field))
+
+
+def _check_shadows(file: FileShape, document: Document) -> None:
+    """Raise for a policy on trial that has nothing to be compared with."""
+    for name, deployment in file.deployments.items():
+        place: Place = ("deployments", name, "shadow")
+        if deployment.shadow is not None and deployment.policy is None:
+            raise document.error("is judged beside an enforced policy, and this deployment's is `off`", place)
+        if deployment.shadow is not None and deployment.shadow == deployment.policy:
+            raise document.error("is the policy that is enforced; name another one", place)
+
+
+def _shadow_warnings(file: FileShape) -> Iterator[str]:
+    """What a policy on trial costs where no verdict is kept."""
+    for name, deployment in file.deployments.items() if file.cache is None else ():
+        if deployment.shadow is not None:
+            yield (
+                f"deployments.{name}.shadow: the cache is off, so `{deployment.shadow}` and `{deployment.policy}` share no "
+                "verdicts: their classifiers are asked twice"
+            )
 
 
 def _require(name: str, known: Iterable[str], kind: str, document: Document, place: Place) -> None:

@@ -17,6 +17,7 @@ from safety_proxy.documents import Document
 from safety_proxy.errors import ConfigError
 from safety_proxy.model import JSON
 from safety_proxy.policy_shape import ClassifierName, Shape
+from safety_proxy.settings_audit import AuditSettings
 from safety_proxy.settings_cache import CacheSettings, CacheShape
 from safety_proxy.settings_classifiers import ClassifierSettings
 from safety_proxy.settings_service import ServiceShape
@@ -71,6 +72,8 @@ class DeploymentSettings(Shape):
     """Its name at the backend. None: the name that the client used."""
     policy: Annotated[str | None, BeforeValidator(_policy)] = "default"
     """None: the explicit opt-out (`off` in the file)."""
+    shadow: str | None = None
+    """A policy on trial: it judges beside the one that is enforced, and changes nothing."""
     model_type: Literal["chat_completion", "text_generation", "embeddings"] = "chat_completion"
     """What `/info` says; the words are those of Azure's clients."""
     provider: str = Field(default="unknown", pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,127}$")
@@ -121,6 +124,7 @@ class FileShape(Shape):
     cache: CacheSettings = CacheShape()
     service: ServiceShape | None = None
     """None: the filtering service as it is by default."""
+    audit: AuditSettings = None
     drain: Time = 30.0
 
 
@@ -173,7 +177,7 @@ def _holds_secret(place: Place) -> bool:
     match place:
         case ("backends" | "classifiers", _, "key") | ("backends" | "classifiers", _, "headers" | "query", _):
             return True
-        case ("cache", "redis", "url" | "secret") | ("service", "store"):
+        case ("cache", "redis", "url" | "secret") | ("service", "store") | ("audit", "secret"):
             return True
         case _:
             return False

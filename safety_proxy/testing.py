@@ -111,7 +111,7 @@ class ScriptedClassifier:
 
 
 def _several(means: tuple[Category, int] | Sequence[tuple[Category, int]]) -> Sequence[tuple[Category, int]]:
-    if isinstance(means[0], Category):
+    if len(means) == 2 and isinstance(means[1], int):  # noqa: PLR2004 - a category and its severity
         return [cast("tuple[Category, int]", means)]
     return cast("Sequence[tuple[Category, int]]", means)
 

@@ -24,6 +24,7 @@ LONGEST = 400
 OWN_TASKS: Final = {
     "classifiers/remote.py",  # two requests race, and the error of one must not cancel the other as a group's would
     "store/sql.py",  # opening a database, which is not given up with whoever asked for it first
+    "server/shadow.py",  # judges by policies on trial, after the requests that it judges are over
     "server/exchange.py",  # a call to the backend, begun before it is known whether anybody may see its answer
 }
 """Where a task has an owner that ends it and waits for its end, in place of a group. (`classifiers/flights.py` has one that

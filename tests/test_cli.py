@@ -48,6 +48,12 @@ def test_these_are_the_commands() -> None:
         "safety-proxy policy check",
         "safety-proxy policy show",
         "safety-proxy policy schema",
+        "safety-proxy policy test",
+        "safety-proxy policy sweep",
+        "safety-proxy policy diff",
+        "safety-proxy audit",
+        "safety-proxy audit tail",
+        "safety-proxy audit stats",
         "safety-proxy version",
     }
 

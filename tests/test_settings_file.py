@@ -114,7 +114,7 @@ def test_mistakes_are_told_with_line_and_field(text: str, expected: str) -> None
     assert mistake(text).startswith(f"proxy.yaml:1: {expected}")
 
 
-@pytest.mark.parametrize("key", ["audit", "console"])
+@pytest.mark.parametrize("key", ["console"])
 def test_keys_of_features_that_are_not_there_are_refused(key: str) -> None:
     assert f"{key}: unknown key" in mistake(f"{key}: {{}}")
 

@@ -26,7 +26,7 @@ class InputStage:
     def tell(self, policies: Sequence[Policy]) -> JSONObject:
         """The stage as the answer has it."""
         rules = [policy.input for policy in policies]
-        return {**_summary(self.decision, rules), "texts": [input_text(each) for each in self.judged]}
+        return {**summary(self.decision, rules), "texts": [input_text(each) for each in self.judged]}
 
     def missed(self, policies: Sequence[Policy]) -> list[JSON]:
         """What was not evaluated, and why."""
@@ -73,11 +73,11 @@ class OutputStage:
         """The stage as the answer has it."""
         rules = [policy.output for policy in policies]
         choices: list[JSON] = [
-            {"index": i, "finish_reason": choice.decision.action.value, **_summary(choice.decision, rules)}
+            {"index": i, "finish_reason": choice.decision.action.value, **summary(choice.decision, rules)}
             for i, choice in enumerate(self.choices)
         ]
         texts: list[JSON] = [output_text(each, i) for i, choice in enumerate(self.choices) for each in choice.texts()]
-        return {**_summary(self.decision, rules), "choices": choices, "texts": texts}
+        return {**summary(self.decision, rules), "choices": choices, "texts": texts}
 
     def missed(self, policies: Sequence[Policy]) -> list[JSON]:
         """What was not evaluated, and why."""
@@ -90,7 +90,8 @@ class OutputStage:
         ]
 
 
-def _summary(decision: Decision, rules: Sequence[Rules]) -> JSONObject:
+def summary(decision: Decision, rules: Sequence[Rules]) -> JSONObject:
+    """A decision, category by category, beside what the *rules* of the policies filter."""
     return {
         "decision": decision.action.word,
         "categories": {

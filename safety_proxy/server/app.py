@@ -21,19 +21,23 @@ from safety_proxy.engine import Engine
 from safety_proxy.errors import ConfigError
 from safety_proxy.server import blocklists, content_safety, evaluation, litellm, moderations
 from safety_proxy.server.accounts import Accounts, show_limits
+from safety_proxy.server.audit import AuditLog
+from safety_proxy.server.audit_texts import Hashing
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.embeddings import embed
 from safety_proxy.server.exchange import PROXY, Proxy
 from safety_proxy.server.health import READINESS, Readiness, healthz, readyz
 from safety_proxy.server.load import Load
-from safety_proxy.server.meters import Meters
+from safety_proxy.server.meters import AUDIT_LOST, Meters
 from safety_proxy.server.metrics import METRICS_KEY, Metrics, measure, show_metrics
 from safety_proxy.server.middleware import identify, translate_errors
 from safety_proxy.server.models import list_models, show_info, show_model
 from safety_proxy.server.openapi import DESCRIPTION, describe, show_description
 from safety_proxy.server.proxy import complete
 from safety_proxy.server.service import SERVICE, Service
+from safety_proxy.server.shadow import Shadows
 from safety_proxy.server.shared import Shared, share
+from safety_proxy.server.trail import Audit, Recorder
 from safety_proxy.settings import Settings
 from safety_proxy.settings_file import BackendSettings
 from safety_proxy.settings_usage import MetricsKey
@@ -71,11 +75,14 @@ def create_app(
     app[SERVICE] = _service(bench, store)
     needed = [bench.lists.classifier(names)] if (names := sorted(settings.service.stored_lists)) else []
     app[READINESS] = Readiness([*classifiers.values(), *needed])
+    recorder = _recorder(app, settings, meters)
     app.cleanup_ctx.append(_closing([*classifiers.values(), *([cache] if cache is not None else []), store]))
     if settings.service.store_needed:
         app.cleanup_ctx.append(_following)
     app.cleanup_ctx.append(_probing)
-    app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock)))
+    app.cleanup_ctx.append(_connecting(settings, engines, Accounts(meters, shared.quotas, prices, clock), recorder))
+    if recorder.shadows is not None:  # given up before their classifiers are closed
+        app.cleanup_ctx.append(_closing([recorder.shadows]))
     app.on_shutdown.append(_drain)
     app.on_response_prepare.append(show_limits)
     app[DESCRIPTION] = describe(keys=bool(settings.keys), metrics_key=isinstance(settings.metrics, MetricsKey))
@@ -127,8 +134,10 @@ class _Bench:
 
 
 def _engines(bench: _Bench) -> dict[tuple[str | None, str | None], Engine]:
-    """One for each policy of a deployment together with each policy of a key, or with none."""
-    of_deployments = {deployment.policy for deployment in bench.settings.deployments.values()}
+    """One for each policy of a deployment, enforced or on trial, together with each policy of a key, or with none."""
+    deployments = bench.settings.deployments.values()
+    on_trial = {deployment.shadow for deployment in deployments if deployment.shadow is not None}
+    of_deployments = {deployment.policy for deployment in deployments} | on_trial
     of_keys = {None, *(key.policy for key in bench.settings.keys)}
     pairs = {
         names: [*dict.fromkeys(name for name in names if name is not None)] for names in product(of_deployments, of_keys)
@@ -160,7 +169,9 @@ async def _following(app: web.Application) -> AsyncIterator[None]:
         following.cancel()
 
 
-def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None], Engine], accounts: Accounts) -> _Context:
+def _connecting(
+    settings: Settings, engines: dict[tuple[str | None, str | None], Engine], accounts: Accounts, recorder: Recorder
+) -> _Context:
     async def connecting(app: web.Application) -> AsyncIterator[None]:
         async with open_session() as session:
             backends = {
@@ -174,6 +185,7 @@ def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None],
                     settings.policies[each.policy] if each.policy is not None else None,
                     each.model_type,
                     each.provider,
+                    settings.policies[each.shadow] if each.shadow is not None else None,
                 )
                 for name, each in settings.deployments.items()
             }
@@ -183,10 +195,29 @@ def _connecting(settings: Settings, engines: dict[tuple[str | None, str | None],
                 Load(settings.limits.requests, settings.limits.streams, tell=accounts.meters.loaded),
                 accounts,
                 settings.limits.event,
+                recorder,
             )
             yield
 
     return connecting
+
+
+def _recorder(app: web.Application, settings: Settings, meters: Meters) -> Recorder:
+    """What is noted of requests; the file of the audit log is open from the start of *app* to its very end."""
+    shadows = Shadows(meters) if any(each.shadow is not None for each in settings.deployments.values()) else None
+    if settings.audit is None:
+        return Recorder(None, shadows)
+    secret = settings.audit.secret
+    hashing = Hashing(None if secret is None else secret.get_secret_value().encode())
+    lines = AuditLog(settings.audit.path, lambda lost: meters.count(AUDIT_LOST, amount=lost))
+
+    async def writing(_app: web.Application) -> AsyncIterator[None]:
+        lines.open()
+        yield
+        await lines.close()
+
+    app.cleanup_ctx.append(writing)
+    return Recorder(Audit(lines, settings.audit.content, hashing), shadows)
 
 
 def _backend(name: str, settings: BackendSettings, limit: int, session: aiohttp.ClientSession) -> Backend:

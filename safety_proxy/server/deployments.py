@@ -32,6 +32,8 @@ class Deployment:
     """What ``/info`` says that the model does."""
     provider: str = "unknown"
     """Whose model it is, for ``/info`` and the list of models."""
+    shadow: Policy | None = None
+    """Judges beside the policy, without effect."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ async def embed(request: web.Request) -> web.StreamResponse:
     with request.app[PROXY].load.request():
         endpoint = EMBEDDINGS[route_of(request)]
         call, engine = await admit(request, endpoint)
-        if engine is None:
-            return await pass_through(call)
-        return await _Embedding(call, engine, endpoint).run()
+        with call.trail:
+            if engine is None:
+                return await pass_through(call)
+            return await _Embedding(call, engine, endpoint).run()
 
 
 class _Embedding(Exchange):
@@ -36,5 +37,6 @@ class _Embedding(Exchange):
         self._account.spend(as_object(told).get("usage"), 0)
         decision = await self._engine.moderate_strings(answer.strings)
         self._decided("completion", decision)
+        self._call.trail.decided(decision)
         passed = decision.action is Action.ALLOW
         return json_response(answer.document if passed else answer.bare, self._headers)

@@ -24,10 +24,12 @@ from safety_proxy.errors import BackendError, RequestError
 from safety_proxy.jsontext import parse, parse_lenient, write
 from safety_proxy.model import JSON, Action, Decision
 from safety_proxy.server.accounts import ACCOUNT, Accounts
-from safety_proxy.server.azure_api import apply_extra_parameters, require_api_version
+from safety_proxy.server.audit_record import Head
+from safety_proxy.server.azure_api import apply_extra_parameters, require_api_version, route_of
 from safety_proxy.server.deployments import Deployment, Deployments, Key
 from safety_proxy.server.load import Load
 from safety_proxy.server.middleware import FACTS, REQUEST_ID, error_code_header
+from safety_proxy.server.trail import NOTHING_NOTED, Recorder, Trail
 from safety_proxy.server.usage import UsageReader
 from safety_proxy.sse import EVENT_LIMIT
 
@@ -45,6 +47,15 @@ class Proxy:
     load: Load
     accounts: Accounts
     event_limit: int = EVENT_LIMIT
+    recorder: Recorder = NOTHING_NOTED
+
+    def shadow(self, deployment: Deployment, key: Key | None) -> Engine | None:
+        """Who judges beside the engine, without effect: the policy on trial with the key's; None where there is none."""
+        if deployment.shadow is None or deployment.policy is None:
+            return None
+        return self.engines.get(
+            (deployment.shadow.name, key.policy.name if key is not None and key.policy is not None else None)
+        )
 
     def engine(self, deployment: Deployment, key: Key | None) -> Engine | None:
         """Who judges; None where the deployment has opted out and the key does not object."""
@@ -68,6 +79,8 @@ class Call:
     deployment: Deployment
     tenant: str
     """Name of the caller's key; empty without one."""
+    trail: Trail
+    """To be left when the request is over."""
 
 
 async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine | None]:
@@ -83,7 +96,26 @@ async def admit(request: web.Request, endpoint: Endpoint) -> tuple[Call, Engine 
         asked.body["model"] = deployment.model
     tenant = key.name if key is not None else ""
     proxy.accounts.open(request, asked, deployment.name, tenant)
-    return Call(request, proxy, endpoint.path, asked, deployment, tenant), proxy.engine(deployment, key)
+    engine = proxy.engine(deployment, key)
+    head = _head(request, proxy, deployment, tenant, engine)
+    trail = proxy.recorder.open(head, asked, engine, proxy.shadow(deployment, key))
+    return Call(request, proxy, endpoint.path, asked, deployment, tenant, trail), engine
+
+
+def _head(request: web.Request, proxy: Proxy, deployment: Deployment, tenant: str, engine: Engine | None) -> Head:
+    facts = request[FACTS]
+    return Head(
+        time=proxy.accounts.clock(),
+        request_id=request[REQUEST_ID],
+        route=route_of(request),
+        deployment=deployment.name,
+        key=tenant or None,
+        dialect=str(facts["dialect"]),
+        stream=bool(facts["stream"]),
+        policy="off" if engine is None else engine.identity,
+        classifiers=() if engine is None else engine.classifiers,
+        size=request.content_length or 0,
+    )
 
 
 async def read_json(request: web.Request) -> JSON:
@@ -135,7 +167,7 @@ class Exchange(ABC):
         return await self._refuse(decision)
 
     async def _judge_prompt(self) -> Decision:
-        judged = await self._engine.moderate_prompt(self._asked.prompt, self._call.tenant)
+        judged = await self._call.trail.judge_prompt(self._engine, self._asked.prompt)
         self._decided("prompt", judged.decision)
         if self._engine.annotations:
             self._prompt_results = prompt_results(judged.prompts)

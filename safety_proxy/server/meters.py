@@ -66,6 +66,13 @@ QUOTA_REFUSALS: Final = Metric(
     "Requests answered with 429, by the limit that they would have exceeded.",
     ("deployment", "limit"),
 )
+SHADOW_DECISIONS: Final = Metric(
+    "safety_proxy_shadow_decisions",
+    "counter",
+    "What a policy on trial decided beside the enforced decision; not_evaluated: it could not be asked, or not in time.",
+    ("deployment", "policy", "stage", "enforced", "shadow"),
+)
+AUDIT_LOST: Final = Metric("safety_proxy_audit_lost", "counter", "Lines of the audit log that were not written.")
 CLASSIFIER_SECONDS: Final = Metric(
     "safety_proxy_classifier_seconds", "histogram", "Time that a classifier took for a call.", ("classifier",), _SHORT
 )
@@ -134,6 +141,8 @@ METRICS: Final = (
     TOKENS,
     COST,
     QUOTA_REFUSALS,
+    SHADOW_DECISIONS,
+    AUDIT_LOST,
     CLASSIFIER_SECONDS,
     CLASSIFIER_ERRORS,
     CLASSIFIER_REPEATS,

@@ -23,6 +23,7 @@ from safety_proxy.server.accounts import Account
 from safety_proxy.server.azure_api import is_azure_route, route_of
 from safety_proxy.server.exchange import PROXY, Call, Exchange, admit, json_response, pass_through, read_answer
 from safety_proxy.server.middleware import FACTS, REQUEST_ID
+from safety_proxy.server.trail import Trail
 from safety_proxy.sse import SSEDecoder
 
 _STREAM_HEADERS: Final = {
@@ -37,9 +38,10 @@ async def complete(request: web.Request) -> web.StreamResponse:
     with request.app[PROXY].load.request():
         dialect = DIALECTS[route_of(request)]
         call, engine = await admit(request, dialect)
-        if engine is None:
-            return await pass_through(call)
-        return await _Completion(call, engine, dialect).run()
+        with call.trail:
+            if engine is None:
+                return await pass_through(call)
+            return await _Completion(call, engine, dialect).run()
 
 
 class _Completion(Exchange):
@@ -73,8 +75,11 @@ class _Completion(Exchange):
         answer = await read_answer(reply)
         items = self._dialect.read_answer(answer)
         self._account.spend(as_object(answer).get("usage"), length_of(items))
+        trail = self._call.trail
+        trail.arrived(items)
         choices, background = self._asked.prompt.choices, self._background()
-        effects = await self._engine.moderate_answer(items, choices=choices, background=background)
+        effects = await self._engine.moderate_answer(items, choices=choices, background=background, witness=trail.witness)
+        trail.shown(effects)
         self._decided("completion", *(effect.decision for effect in effects if isinstance(effect, Finish)))
         return json_response(self._write_answer(as_object(answer), effects), self._headers)
 
@@ -87,22 +92,23 @@ class _Completion(Exchange):
         codec = self._codec()
         source: AsyncGenerator[Sequence[Item], None]
         if reply.content_type == "text/event-stream":
-            source = read_events(reply, codec, self._proxy.event_limit, self._account)
+            source = read_events(reply, codec, self._proxy.event_limit, self._account, self._call.trail)
         elif reply.content_type == "application/json":
             source = once(await self._read_instead(reply, codec))
         else:
             raise BackendError("the backend's answer is not a stream", code="backend_invalid_answer")
         with self._proxy.load.stream():
             response = await self._begin()
-            sink = _Writer(response, codec, self._account)
+            sink = _Writer(response, codec, self._account, self._call.trail)
             try:
                 if opening := codec.begin():
                     await response.write(opening)
                 choices, background = self._asked.prompt.choices, self._background()
-                await self._engine.moderate_stream(source, sink, choices=choices, background=background)
+                witness = self._call.trail.witness
+                await self._engine.moderate_stream(source, sink, choices=choices, background=background, witness=witness)
                 await response.write_eof()
             except* ConnectionError:
-                self._request[FACTS]["client_left"] = True
+                self._request[FACTS]["client_left"] = self._call.trail.left = True
             finally:
                 self._account.spend(codec.usage, codec.characters)
             self._decided("completion", *sink.decisions)
@@ -110,7 +116,9 @@ class _Completion(Exchange):
 
     async def _read_instead(self, reply: Reply, codec: StreamCodec) -> list[Item]:
         """A backend that does not stream although asked; it is answered as a stream all the same."""
-        return items_of_answer(self._dialect, codec, await read_answer(reply))
+        items = items_of_answer(self._dialect, codec, await read_answer(reply))
+        self._call.trail.arrived(items)
+        return items
 
     async def _begin(self) -> web.StreamResponse:
         headers = {**self._headers, **_STREAM_HEADERS, "x-request-id": self._request[REQUEST_ID]}
@@ -146,12 +154,13 @@ class _Completion(Exchange):
 class _Writer:
     """Writes what may be shown: one write for all that one turn brought."""
 
-    def __init__(self, response: web.StreamResponse, codec: StreamCodec, account: Account) -> None:
-        self._response, self._codec, self._account = response, codec, account
+    def __init__(self, response: web.StreamResponse, codec: StreamCodec, account: Account, trail: Trail) -> None:
+        self._response, self._codec, self._account, self._trail = response, codec, account, trail
         self.decisions: list[Decision] = []
 
     async def write(self, effects: Sequence[Shown]) -> None:
         self.decisions += (effect.decision for effect in effects if isinstance(effect, Finish))
+        self._trail.shown(effects)
         if written := b"".join(map(self._codec.encode, effects)):
             await self._response.write(written)
         if any(isinstance(effect, Release) and shows_text(effect.item) for effect in effects):
@@ -172,7 +181,7 @@ def shows_text(item: Item) -> bool:
 
 
 async def read_events(
-    reply: Reply, codec: StreamCodec, limit: int, account: Account
+    reply: Reply, codec: StreamCodec, limit: int, account: Account, trail: Trail
 ) -> AsyncGenerator[Sequence[Item], None]:
     """The items of a streamed answer, all that one read brought at a time. A failure is its last item."""
     decoder = SSEDecoder(limit)
@@ -181,7 +190,10 @@ async def read_events(
             items = [item for event in decoder.feed(data) for item in codec.decode(event)]
             account.arrived(codec.characters)
             if items:
+                trail.arrived(items)
                 yield items
-        yield [*(item for event in decoder.flush() for item in codec.decode(event)), Closed()]
+        rest = [item for event in decoder.flush() for item in codec.decode(event)]
+        trail.arrived(rest)
+        yield [*rest, Closed()]
     except BackendError as error:
         yield [Closed(Failure(error.message, error.code))]

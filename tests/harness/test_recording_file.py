@@ -195,7 +195,7 @@ def test_what_a_dying_process_left_unfinished_spoils_no_other_line(tmp_path: Pat
 def test_what_was_recorded_is_merged_however_the_run_ended(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     append(path, described(), line(KEYS[1], VERDICT))  # of a run that was killed
-    with pytest.raises(KeyboardInterrupt), recording_to(path):
+    with pytest.raises(KeyboardInterrupt), recording_to(path):  # noqa: PT012 - the interrupt comes inside
         append(path, described(), line(KEYS[2], VERDICT))
         raise KeyboardInterrupt
     assert read_recording(path.read_bytes(), "r").said["guard"].keys() == {KEYS[1], KEYS[2]}
@@ -238,7 +238,7 @@ recorder.close()
 
 def test_several_processes_append_at_once_and_no_line_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    commands = [[sys.executable, "-c", APPENDING, path, str(first), str(first + 1000)] for first in (0, 500)]
+    commands = [[sys.executable, "-c", APPENDING, str(path), str(first), str(first + 1000)] for first in (0, 500)]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with recording_to(path):
         processes = [subprocess.Popen(each, stdin=-1, stdout=-1, env=environ) for each in commands]  # noqa: S603 - our own script
