@@ -99,11 +99,9 @@ def cluster() -> Iterator[LocalCluster]:
     """Two processes with one thread each."""
     from distributed import LocalCluster  # noqa: PLC0415 - takes seconds, and only slow tests need it
 
-    made = LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=60
-    )
-    yield made
-    made.close()  # type: ignore[no-untyped-call]
+    options = {"processes": True, "dashboard_address": None, "silence_logs": 60}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **options) as made:  # type: ignore[no-untyped-call]
+        yield made
 
 
 @pytest.mark.slow
@@ -117,7 +115,8 @@ def test_a_scheduler_that_cannot_be_reached_is_told_of(scheduler: str) -> None:
 def test_a_cluster_without_a_worker_is_told_of() -> None:
     from distributed import LocalCluster  # noqa: PLC0415 - as above
 
-    with LocalCluster(n_workers=0, processes=True, dashboard_address=None, silence_logs=60) as empty:
+    options = {"processes": True, "dashboard_address": None, "silence_logs": 60}
+    with LocalCluster(n_workers=0, **options) as empty:  # type: ignore[no-untyped-call]
         with pytest.raises(ConfigError, match="the cluster has no worker after 0 seconds"):
             next(run_on_dask(Cases(1), Worker, scheduler=empty.scheduler_address, starting=0.1))
 

@@ -41,12 +41,12 @@ def refusal(text: str, columns: Mapping[str, str] = PLAIN) -> str:
 # --------------------------------------------------------------------------------------------------------------- labels
 
 
-@pytest.mark.parametrize("word", [*FILTER_WORDS, "True", " YES "])
+@pytest.mark.parametrize("word", [*sorted(FILTER_WORDS), "True", " YES "])
 def test_words_for_harm_ask_for_a_filter(word: str) -> None:
     assert decisions(table(f"prompt,toxic\nhello,{word}\n")) == ["filter"]
 
 
-@pytest.mark.parametrize("word", [*ALLOW_WORDS, "False", " Safe "])
+@pytest.mark.parametrize("word", [*sorted(ALLOW_WORDS), "False", " Safe "])
 def test_words_for_no_harm_ask_to_be_allowed(word: str) -> None:
     assert decisions(table(f"prompt,toxic\nhello,{word}\n")) == ["allow"]
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from safety_proxy.errors import ClassifierError, ConfigError
+from safety_proxy.harness.recording import Recorder
 from safety_proxy.harness.recording_file import (
     Contents,
     Described,
@@ -186,7 +187,9 @@ def test_what_a_dying_process_left_unfinished_spoils_no_other_line(tmp_path: Pat
     append(path, described())
     with journal_of(path).open("ab") as journal:
         journal.write((b"\n" + line(KEYS[1], VERDICT))[:40])
-    append(path, line(KEYS[2], VERDICT))
+    recorder = Recorder(path)
+    recorder.keep("guard", KEYS[2], VERDICT)
+    recorder.close()
     merge(path)
 
     assert read_recording(path.read_bytes(), "r").said["guard"].keys() == {KEYS[2]}
