@@ -226,11 +226,9 @@ APPENDING = """
 import sys
 from pathlib import Path
 from safety_proxy.harness.recording import Recorder
-from safety_proxy.model import Category, Kind, Query, Verdict
-from safety_proxy.testing import ScriptedClassifier
+from safety_proxy.model import Category, Verdict
 
 recorder = Recorder(Path(sys.argv[1]))
-classifier = recorder.wrap(ScriptedClassifier(name="guard"))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2]), int(sys.argv[3])):
@@ -244,6 +242,7 @@ def test_several_processes_append_at_once_and_no_line_is_lost(tmp_path: Path) ->
     commands = [[sys.executable, "-c", APPENDING, str(path), str(first), str(first + 1000)] for first in (0, 500)]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with recording_to(path):
+        append(path, described())
         processes = [subprocess.Popen(each, stdin=-1, stdout=-1, env=environ) for each in commands]  # noqa: S603 - our own script
         for process in processes:
             assert process.stdout is not None
