@@ -22,6 +22,8 @@ Pieces: TypeAlias = Callable[[str, Random], list[str]]
 """Cuts a text; the pieces laid end to end are the text."""
 
 _CALLS: Final = "tool_calls"
+_TOGETHER: Final = 8
+"""Events that one read brings, where cutting is not hostile."""
 _MOST: Final = 12
 """Longest piece of a hostile cutting, in characters."""
 
@@ -80,7 +82,9 @@ def cuttings(dialect: Dialect, said: Sequence[JSON], *, count: int, seed: int = 
             yield Cutting(f"hostile {seed}:{number}", tuple(_shattered(_mixed(choices, random), random)))
         else:
             turns = [event for turn in zip_longest(*choices) for event in turn if event is not None]
-            yield Cutting(name, (*map(encode, map(write, turns)), encode(DONE)))
+            events = [*map(encode, map(write, turns)), encode(DONE)]
+            # So many come with one read as they do from a quick model; a task for each would take most of the time.
+            yield Cutting(name, tuple(b"".join(events[i : i + _TOGETHER]) for i in range(0, len(events), _TOGETHER)))
 
 
 # -------------------------------------------------------------------------------------------------------------- events
