@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -65,6 +66,16 @@ def test_several_reports_are_written_at_once(tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     assert ET.parse(xml).getroot()[0].attrib["tests"] == "1"  # noqa: S314 - our own
     assert html.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_what_was_found_stands_out_in_the_page(tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    said = {"completion": "And then the phrase was said.", "expect": {"input": "allow", "output": "allow"}, **HATE}
+    outcome = run("default", "--cases", "-", "--report", f"html={html}", stdin=line("allow", **said))
+
+    assert outcome.exit_code == 1
+    marked = re.findall(r"<mark[^>]*>([^<]*)", html.read_text())
+    assert marked == ["the phrase", "the phrase"]
 
 
 def test_only_cases_with_a_tag_are_run_and_none_is_an_error() -> None:

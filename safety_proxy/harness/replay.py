@@ -58,12 +58,10 @@ class Replay:
     async def judge(self) -> FoundSide:
         """The decision on the whole completion, and where something was found."""
         self._choices = [await self._judge(chunk) for chunk in self._chunks]
-        several = len(self._choices) > 1
         spans: list[FoundSpan] = []
         for index, choice in enumerate(self._choices):
-            place = f"completion[{index}]" if several else "completion"
             for each in choice.judged:
-                spans += found_spans(await explained(self._engine, each), f"{place}.{each.query.channel}")
+                spans += found_spans(await explained(self._engine, each), f"completion[{index}].{each.query.channel}")
         decided = strictest(choice.decision for choice in self._choices)
         return FoundSide.of(
             decided, tuple(dict.fromkeys(sorted(spans, key=lambda span: (span.field, span.start, span.end))))

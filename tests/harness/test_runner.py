@@ -38,7 +38,7 @@ async def test_what_is_as_expected_passes_and_tells_where_something_was_found() 
 
     assert (outcome.faults, outcome.passed) == ((), True)
     assert outcome.output is not None
-    assert {(each.field, each.start, each.end) for each in outcome.output.spans} == {("completion.content", 301, 322)}
+    assert {(each.field, each.start, each.end) for each in outcome.output.spans} == {("completion[0].content", 301, 322)}
 
 
 async def test_what_is_not_as_expected_is_told_in_a_sentence_with_what_led_to_it() -> None:
