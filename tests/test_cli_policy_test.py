@@ -70,8 +70,8 @@ def test_several_reports_are_written_at_once(tmp_path: Path) -> None:
 
 def test_what_was_found_stands_out_in_the_page(tmp_path: Path) -> None:
     html = tmp_path / "report.html"
-    said = {"completion": "And then the phrase was said.", "expect": {"input": "allow", "output": "allow"}, **HATE}
-    outcome = run("default", "--cases", "-", "--report", f"html={html}", stdin=line("allow", **said))
+    said = line("allow", completion="And then the phrase was said.", **HATE)
+    outcome = run("default", "--cases", "-", "--report", f"html={html}", stdin=said)
 
     assert outcome.exit_code == 1
     marked = re.findall(r"<mark[^>]*>([^<]*)", html.read_text())
