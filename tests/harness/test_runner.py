@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from safety_proxy.documents import parse, read
+from safety_proxy.documents import parse
 from safety_proxy.errors import ConfigError
-from safety_proxy.harness.cases import Case, case_of, read_cases
+from safety_proxy.harness.cases import Case, case_of
 from safety_proxy.harness.runner import Runner, scripted
 from safety_proxy.model import Category, JSONObject
-from safety_proxy.policy_file import load, shipped
+from safety_proxy.policy_file import load
 from safety_proxy.testing import ScriptedClassifier
 
 POLICY = "version: 1\nname: p\nclassifiers: [embedded]\ninput: {jailbreak: off}\noutput: {}\n"
 HARM = {"kill them all tonight": (Category.VIOLENCE, 6)}
-CASES = Path(__file__).parents[2] / "policies" / "cases"
 
 
 def runner(text: str = POLICY, **options: int) -> Runner:
@@ -85,16 +82,6 @@ async def test_a_phrase_may_stand_for_several_things() -> None:
 def test_a_verdict_on_no_category_is_a_mistake(finding: JSONObject) -> None:
     with pytest.raises(ConfigError, match="no category is called"):
         scripted(case({"input": "allow"}, text="hi", verdicts={"hi": finding}))
-
-
-@pytest.mark.parametrize("name", sorted(shipped()))
-async def test_every_shipped_policy_passes_its_own_cases(name: str) -> None:
-    policy = load(read(shipped()[name]))
-    under_test = Runner(policy, {}, cuttings=5)
-    outcomes = [await under_test.run(each) for each in read_cases(CASES / f"{name}.yaml")]
-
-    assert [(each.case.name, each.faults) for each in outcomes if not each.passed] == []
-    assert len(outcomes) > 15
 
 
 async def test_closing_closes_the_classifiers() -> None:
