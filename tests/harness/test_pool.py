@@ -166,11 +166,12 @@ def test_whoever_stops_asking_ends_all_processes_whatever_they_are_at() -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal
 from test_pool import Cases, Worker
 from safety_proxy.harness.pool import run_cases
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests are a background job, it is ignored
     try:
         for outcome in run_cases(Cases(500, {60: "for ever"}), Worker, processes=2):
             print(outcome.policy, flush=True)
