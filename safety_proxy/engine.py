@@ -16,7 +16,7 @@ from safety_proxy.asynchronous import AsynchronousFilter
 from safety_proxy.classifiers.base import UNOBSERVED, Classifier, Explaining, Observer
 from safety_proxy.classifiers.blocklist import BlocklistClassifier
 from safety_proxy.conversation import MODES, before_completion
-from safety_proxy.events import Closed, Item, Shown
+from safety_proxy.events import Closed, Finish, Item, Release, Shown
 from safety_proxy.inquiry import Side
 from safety_proxy.model import Category, Decision, Kind, Prompt, Query, Verdict
 from safety_proxy.moderation import NO_BACKGROUND, Background, Judged, Moderator
@@ -68,7 +68,7 @@ class Engine:
         sides = [_side(p, p.input, classifiers, stored) for p in policies]
         self._prompts = PromptModerator(sides, judgements=judgements, observer=observer)
         self._completions = Moderator([_side(p, p.output, classifiers, stored) for p in policies], observer=observer)
-        everything = [_everything(policy) for policy in policies]
+        self._everything = everything = [_everything(policy) for policy in policies]
         self._open = Moderator([_side(p, r, classifiers) for p, r in zip(policies, everything, strict=True)])
         self.classifiers = tuple({n: _identity(classifiers[n]) for rules in everything for n in rules.classifiers}.values())
         """The classifiers that the policies name, as ``name@`` and 12 hex digits of the SHA-256 of what they are."""
@@ -104,6 +104,11 @@ class Engine:
         which there is no verdict.
         """
         return await self._open.examine(queries, background)
+
+    def undecided(self, judged: Judged, category: Category) -> str | None:
+        """Why not all is known of *category* of a text that `classify` judged; None if it is."""
+        reasons = (rules.categories[category].judge(judged.outcomes)[1] for rules in self._everything)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def reports(self, kind: Kind) -> frozenset[Category]:
         """The categories that `classify` can tell of for texts of this kind, or for images."""
@@ -161,6 +166,14 @@ class Engine:
         """Judge strings of an answer that is no completion, each by itself and distinct ones once."""
         judged = self._completions.judge([Query(text, Kind.COMPLETION) for text in dict.fromkeys(strings)])
         return judged if isinstance(judged, Decision) else await judged
+
+
+def decided(effects: Iterable[Shown]) -> Decision:
+    """The decision on a whole answer (`Engine.moderate_answer`): what ended its choices, else that on all windows."""
+    shown = list(effects)
+    ended = [effect.decision for effect in shown if isinstance(effect, Finish)]
+    passed = (each for effect in shown if isinstance(effect, Release) for each in effect.decisions or ())
+    return strictest(ended or passed)
 
 
 def _side(policy: Policy, rules: Rules, classifiers: Mapping[str, Classifier], stored: Stored | None = None) -> Side:

@@ -10,8 +10,8 @@ from typing import Final
 from safety_proxy.dialects.chat_completions import ChatCompletions
 from safety_proxy.dialects.codec import StreamCodec, StreamOptions
 from safety_proxy.dialects.completions import Completions
-from safety_proxy.engine import Engine
-from safety_proxy.events import Chunk, Closed, Finish, Item, Release, Shown
+from safety_proxy.engine import Engine, decided
+from safety_proxy.events import Chunk, Closed, Item, Shown
 from safety_proxy.harness.cuttings import Cutting, cuttings
 from safety_proxy.harness.outcome import FoundSide, FoundSpan
 from safety_proxy.harness.spans import explained, found_spans
@@ -82,7 +82,7 @@ class Replay:
         effects = await self._engine.moderate_answer(
             [chunk], choices=1, background=self._background, witness=lambda judged: windows.append([*judged])
         )
-        decision = strictest(_decisions(effects))
+        decision = decided(effects)
         choice = _Choice(decision, [each for window in windows for each in window])
         if decision.action is not Action.ALLOW:
             self._bound(choice, windows)
@@ -173,12 +173,6 @@ async def _read(cutting: Cutting, codec: StreamCodec) -> AsyncGenerator[Sequence
         if items := [item for event in decoder.feed(data) for item in codec.decode(event)]:
             yield items
     yield [*(item for event in decoder.flush() for item in codec.decode(event)), Closed()]
-
-
-def _decisions(effects: Sequence[Shown]) -> list[Decision]:
-    """Those that an answer ended by; else those on its windows."""
-    ended = [effect.decision for effect in effects if isinstance(effect, Finish)]
-    return ended or [each for effect in effects if isinstance(effect, Release) for each in effect.decisions or ()]
 
 
 def _leaks(choice: _Choice, shown: Mapping[str, str]) -> Iterator[str]:

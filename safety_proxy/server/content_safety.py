@@ -23,7 +23,6 @@ from safety_proxy.dialects.content_safety import (
 from safety_proxy.errors import RequestError
 from safety_proxy.model import JSON, Annotation, Category, JSONObject, Kind, Query, Severity
 from safety_proxy.moderation import Background, Judged
-from safety_proxy.rule import Rule
 from safety_proxy.server.exchange import PROXY, json_response, read_json
 from safety_proxy.server.middleware import FACTS, Handler
 from safety_proxy.server.service import Caller, admit_to_service
@@ -145,7 +144,7 @@ def _severities(caller: Caller, judged: Judged, categories: Sequence[Category]) 
 def _found(caller: Caller, judged: Judged, category: Category) -> Annotation:
     """What is known of *category*. Raises `RequestError` 503 if it might be worse: a classifier that counts has failed."""
     annotation = judged.decision.annotations.get(category)
-    reason = _why_undecided(caller, judged, category)
+    reason = caller.engine.undecided(judged, category)
     if annotation is None or (reason is not None and not _is_worst(annotation)):
         message = f"there is no verdict on {category} ({reason or 'missing_category'})"
         raise RequestError(message, status=503, code="content_filter_error", retry_after=1)
@@ -155,16 +154,6 @@ def _found(caller: Caller, judged: Judged, category: Category) -> Annotation:
 def _is_worst(annotation: Annotation) -> bool:
     """Whether no other classifier could have made it worse."""
     return bool(annotation.detected) or (annotation.severity or 0) >= Severity.HIGH
-
-
-def _why_undecided(caller: Caller, judged: Judged, category: Category) -> str | None:
-    """Why not all is known of *category*, by the rules that `Engine.classify` combines verdicts by."""
-    for policy in caller.engine.policies:
-        written = {**policy.output.categories, **policy.input.categories}
-        _, reason = written.get(category, Rule(category)).judge(judged.outcomes)
-        if reason is not None:
-            return reason
-    return None
 
 
 async def _search(caller: Caller, text: str, names: Sequence[str]) -> list[JSON]:

@@ -11,13 +11,12 @@ from aiohttp import web
 
 from safety_proxy.dialects.evaluation import Evaluated, Evaluation, batch_of, id_of, read_evaluation, tell
 from safety_proxy.dialects.evaluation_stages import InputStage, JudgedChoice, OutputStage
-from safety_proxy.engine import Engine
+from safety_proxy.engine import Engine, decided
 from safety_proxy.errors import RequestError
-from safety_proxy.events import Chunk, Finish, Release
+from safety_proxy.events import Chunk
 from safety_proxy.jsontext import as_object, parse
 from safety_proxy.model import JSON, Action, JSONObject, Prompt
 from safety_proxy.moderation import Background, Judged
-from safety_proxy.policy import strictest
 from safety_proxy.server.exchange import PROXY, json_response, read_json
 from safety_proxy.server.middleware import FACTS, error_response
 from safety_proxy.server.service import Caller, admit_to_service
@@ -97,9 +96,7 @@ async def _judge_choice(engine: Engine, said: Chunk, background: Background) -> 
     """One choice, judged as the only one of an answer: what others say does not touch it."""
     judged: list[Judged] = []
     effects = await engine.moderate_answer([said], choices=1, background=background, witness=judged.extend)
-    ended = [effect.decision for effect in effects if isinstance(effect, Finish)]
-    passed = [decision for effect in effects if isinstance(effect, Release) for decision in effect.decisions or ()]
-    return JudgedChoice(said, strictest(ended or passed), [await _explained(engine, each) for each in judged])
+    return JudgedChoice(said, decided(effects), [await _explained(engine, each) for each in judged])
 
 
 async def _explained(engine: Engine, judged: Judged) -> Judged:

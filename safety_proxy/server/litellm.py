@@ -19,9 +19,8 @@ from safety_proxy.dialects.litellm_guardrail import (
     read_guardrail_request,
     stream_holdback,
 )
-from safety_proxy.engine import Engine
+from safety_proxy.engine import Engine, decided
 from safety_proxy.errors import RequestError
-from safety_proxy.events import Finish, Release, Shown
 from safety_proxy.model import Action, Decision, JSONObject, Prompt
 from safety_proxy.policy import strictest
 from safety_proxy.server.exchange import PROXY, json_response, read_json
@@ -70,14 +69,7 @@ async def _judge(engine: Engine, content: Prompt | Completion, tenant: str) -> D
         return (await engine.moderate_prompt(content, tenant)).decision
     background = engine.background(Prompt(()), tenant)
     shown = await engine.moderate_answer(content.chunks, choices=len(content.chunks), background=background)
-    return strictest(decision for effect in shown for decision in _told(effect))
-
-
-def _told(effect: Shown) -> Sequence[Decision]:
-    """The decisions that an effect tells of."""
-    if isinstance(effect, Finish):
-        return (effect.decision,)
-    return effect.decisions or () if isinstance(effect, Release) else ()
+    return decided(shown)
 
 
 def _holdback(engines: Sequence[Engine], completion: Completion) -> list[int]:
